@@ -1,0 +1,133 @@
+"""How is Redis opened, and which server is good enough?"""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+
+OLDEST = (7, 0)
+"""The first version whose scripts know ``#!lua``."""
+
+
+class RedisUnusableError(Exception):
+    """The server answers but must not be used; the message says what to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Deadlines of one client.
+
+    Attributes:
+        connect_s: for connecting, the handshake included.
+        socket_s: for every reply; must exceed the wait of a blocking pop.
+        pool_s: for a free connection of the pool.
+    """
+
+    connect_s: float = 3.0
+    socket_s: float = 8.0
+    pool_s: float = 8.0
+
+
+def open_redis(url: str, *, timeouts: Timeouts | None = None, max_connections: int = 64) -> Redis:
+    """Open a client that never repeats a command by itself.
+
+    redis-py repeats a command whose reply was lost up to ten times; here every write is a compare-and-set that its
+    caller repeats knowingly, so the client must not.
+
+    Args:
+        url: ``redis://``, ``rediss://``, ``unix://`` or
+            ``redis+sentinel://[[user]:password@]host:port,host:port/NAME/DB``.
+        timeouts: deadlines; the default suits workers.
+        max_connections: callers beyond that many wait for a free one.
+
+    Raises:
+        ValueError: the address is of no known form (the message never holds the password).
+    """
+    limits = timeouts or Timeouts()
+    options: dict[str, Any] = {
+        "socket_connect_timeout": limits.connect_s,
+        "socket_timeout": limits.socket_s,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    scheme = urlsplit(url).scheme
+    if scheme == "redis+sentinel":
+        return _open_sentinel(url, options)
+    if scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must start with redis://, rediss://, unix:// or redis+sentinel://")
+    pool = BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=limits.pool_s, **options)
+    return Redis.from_pool(pool)
+
+
+def _open_sentinel(url: str, options: dict[str, Any]) -> Redis:
+    credentials, _, rest = url.removeprefix("redis+sentinel://").rpartition("@")
+    hosts, _, path = rest.partition("/")
+    name, _, db = path.partition("/")
+    if not hosts or not name:
+        raise ValueError("redis+sentinel:// needs hosts and a name: redis+sentinel://host:26379,host:26379/NAME/0")
+    user, _, password = credentials.partition(":")
+    nodes = []
+    for node in hosts.split(","):
+        host, _, port = node.rpartition(":") if ":" in node else (node, "", "26379")
+        nodes.append((host or "127.0.0.1", int(port or 26379)))
+    sentinel_options = {key: options[key] for key in ("socket_connect_timeout", "socket_timeout")}
+    sentinel = Sentinel(nodes, sentinel_kwargs=sentinel_options)
+    client: Redis = sentinel.master_for(
+        name, db=int(db or 0), username=unquote(user) or None, password=unquote(password) or None, **options
+    )
+    return client
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a usable server said of itself.
+
+    Attributes:
+        flavour: ``redis`` or ``valkey``.
+        warnings: sentences for the log; the server may be used all the same.
+    """
+
+    flavour: str
+    version: tuple[int, ...]
+    run_id: str
+    warnings: tuple[str, ...]
+
+
+async def check_server(redis: Redis) -> ServerFacts:
+    """Refuse a server that is too old or that evicts; warn of one without an append-only file.
+
+    Raises:
+        RedisUnusableError: with the sentence that says what to set.
+        redis.exceptions.RedisError: it could not be asked.
+    """
+    info = await redis.info("server")
+    flavour = "valkey" if "valkey_version" in info else "redis"
+    version = tuple(int(part) for part in str(info.get("valkey_version", info["redis_version"])).split(".")[:3])
+    if version < OLDEST:
+        raise RedisUnusableError(
+            f"{flavour} {'.'.join(map(str, version))} is too old: the relay needs Redis 7.0 or later, or Valkey"
+        )
+    policy = await _config(redis, "maxmemory-policy")
+    if policy is not None and policy != "noeviction":
+        raise RedisUnusableError(
+            f"Redis evicts ({policy}) and would lose events: set `maxmemory-policy noeviction` in its configuration"
+        )
+    warnings = []
+    if await _config(redis, "appendonly") == "no":
+        warnings.append("Redis keeps no append-only file: a restart loses events; set `appendonly yes`")
+    return ServerFacts(flavour, version, str(info.get("run_id", "")), tuple(warnings))
+
+
+async def _config(redis: Redis, name: str) -> str | None:
+    """One setting, or None where a managed server hides its configuration."""
+    try:
+        found = await redis.config_get(name)
+    except ResponseError:
+        return None
+    value = found.get(name)
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,67 @@
+"""Which keys does the relay keep in Redis, of what type, whose, and when do they end?
+
+Positions: an integer *stamp* of Redis' clock, ``max(last + 1, now_ms * 2048)``. It orders everything that was ever
+written, fits a double exactly until the year 2109, and maps one to one to a stream id: ``{stamp // 2048}-{stamp % 2048}``.
+
+| key | type | holds | ends |
+|---|---|---|---|
+| relay:clock | string | the last stamp given out | never (one) |
+| relay:doc:{kind} | hash | id -> document (JSON); kinds: brand, subscription, api-key | with the document |
+| relay:doc:{kind}:epoch | string | counts changes of that kind: caches and routing compare it | never (one a kind) |
+| relay:doc:{kind}:names | hash | unique name -> id | with the document |
+| relay:log | stream | the log: one entry an event (s static part, q sequence, p sequence before) | trimmed at RELAY_RETENTION |
+| relay:log:ids | hash | event id -> position | with the entry |
+| relay:snap:{brand}:{venue}:{feed}:h | hash | entity id -> head of its snapshot (see snapshots.py) | trim, or the brand's end |
+| relay:snap:{brand}:{venue}:{feed}:o | hash | entity id -> packed object and raw row | with its head |
+| relay:snap:{brand}:{venue}:{feed}:gone | zset | entity id -> stamp of its last write, once it is settled | with its head |
+| relay:lanes:due | zset | subscription -> ms: when its lane has work; while owned: when the lease ends | lane's end |
+| relay:lane:{sub} | hash | owner, fence, until, gate, circuit, counters of the ledger | retention after deletion |
+| relay:lane:{sub}:ready | zset | queue -> position of its head, never tried | lane's end |
+| relay:lane:{sub}:retry | zset | queue -> due ms of its head, tried before | lane's end |
+| relay:lane:{sub}:q:{queue} | list | positions that wait, first in first out (queue: one subject, or one event) | when empty |
+| relay:lane:{sub}:log | stream | one entry a delivery, at the stamp it was made (b brand, p position when another) | trimmed at RELAY_RETENTION |
+| relay:lane:{sub}:dlv | hash | position -> record of a delivery that has one (absent: pending, never tried) | with its entry |
+| relay:lane:{sub}:dead | zset | position -> ms it died | with its entry |
+| relay:lane:{sub}:stat:{hour slot} | hash | attempts by outcome and latency bucket in five minutes | TTL 2 h |
+| relay:lanes:gone | zset | deleted subscription -> ms | retention |
+| relay:wake:{kind} | list | at most one element: there is work of that kind | TTL 60 s |
+| relay:wake:{kind}:{owner} | list | likewise, for the worker that owns it | TTL 60 s |
+| relay:m | hash | counters and histogram buckets of the whole installation | never (bounded by label values) |
+| relay:ops | hash | subject of operational events -> sequence and id of the last | with the subject |
+"""
+
+from typing import Final
+
+PREFIX: Final = "relay:"
+CLOCK: Final = PREFIX + "clock"
+LOG: Final = PREFIX + "log"
+LOG_IDS: Final = PREFIX + "log:ids"
+LANES_DUE: Final = PREFIX + "lanes:due"
+LANES_GONE: Final = PREFIX + "lanes:gone"
+COUNTERS: Final = PREFIX + "m"
+OPERATIONAL: Final = PREFIX + "ops"
+MAINTAIN_DUE: Final = PREFIX + "maintain:due"
+POLLS_DUE: Final = PREFIX + "polls:due"
+SCHEDULER_NEXT: Final = PREFIX + "scheduler:next"
+
+STAMPS_PER_MS: Final = 2048
+
+
+def document(kind: str) -> str:
+    """Hash of every document of one kind."""
+    return f"{PREFIX}doc:{kind}"
+
+
+def snapshot(brand: str, venue_id: int | None, feed: str) -> str:
+    """Stem of the snapshot keys of one feed of one venue; ``:h`` heads, ``:o`` objects, ``:gone`` those settled."""
+    return f"{PREFIX}snap:{brand}:{'-' if venue_id is None else venue_id}:{feed}"
+
+
+def lane(subscription_id: str) -> str:
+    """Stem, and hash, of one subscription's lane."""
+    return f"{PREFIX}lane:{subscription_id}"
+
+
+def wake(kind: str, owner: str | None = None) -> str:
+    """List that a lingering shift of ``kind`` (or one owner's) waits at."""
+    return f"{PREFIX}wake:{kind}" if owner is None else f"{PREFIX}wake:{kind}:{owner}"

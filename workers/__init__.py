@@ -1,0 +1,1 @@
+"""What RQ runs: jobs, the worker class, shifts, and the scheduler."""
