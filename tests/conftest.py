@@ -1,0 +1,101 @@
+"""What every test may ask for: a real Redis, empty at the start of each test."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis as SyncRedis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from relay.supervise import dies_with_parent, find_redis_server, redis_answers, redis_command
+
+
+class RedisServer:
+    """A private redis-server that a test may kill, stop, freeze and start again on the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *extra: str) -> None:
+        """Start it and wait until it answers; `extra` are further options, as `--maxmemory 3mb`."""
+        command = [*redis_command(find_redis_server(), folder=self.folder, unix_socket=self.socket), *extra]
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=dies_with_parent())  # noqa: PLW1509,S603  no threads are running that hold locks; a fixed command
+        deadline = time.monotonic() + 20
+        while not redis_answers(self.socket):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=0.01)
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "redis.log").read_text())
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        """Send SIGSTOP, SIGCONT or the like."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a power cut would, `kill -9`."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.send_signal(signal.SIGCONT)  # a frozen one would not hear SIGTERM
+            self._process.wait(timeout=20)
+            self._process = None
+
+
+@pytest.fixture(scope="session")
+def _shared_redis() -> Iterator[RedisServer]:
+    with tempfile.TemporaryDirectory(prefix="relay-test-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def redis_url(_shared_redis: RedisServer) -> str:
+    """The URL of an empty Redis."""
+    with SyncRedis.from_url(_shared_redis.url) as client:
+        client.flushall()
+    return _shared_redis.url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of that Redis: bytes, no retries."""
+    client = Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0))
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A private server for one test, started, to be killed, frozen or reconfigured."""
+    with tempfile.TemporaryDirectory(prefix="relay-test-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        yield server
+        server.kill()
