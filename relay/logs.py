@@ -1,0 +1,191 @@
+"""One wide line for each thing that happened: on stderr, JSON or readable, escaped, without secrets, never blocking."""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TextIO
+
+import orjson
+import structlog
+
+LogFormat = Literal["console", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+
+LINES_HELD: Final = 10_000
+"""Lines kept while the reader of the output does not read; what comes on top is dropped, and counted."""
+
+_LONGEST_TEXT: Final = 2_000
+_FRAMES: Final = 5
+_DEEPEST: Final = 6
+_HIDDEN: Final = "[redacted]"
+_SENSITIVE: Final = re.compile(r"secret|token|authorization|password|cookie|phone|address|customer", re.IGNORECASE)
+_HARMLESS: Final = re.compile(r"_(at|id|ms|s)\Z")  # token_expires_at, secret_id: about one, not one
+_IN_TEXT: Final = re.compile(
+    r"(?<=://)[^/\s@]+(?=@)"  # redis://user:password@host
+    r"|(?<=whsec_)[\w+/=-]+"
+    r"|(?<=whsk_)[\w+/=-]+"
+    r"|(?<=Bearer )\S+"
+)
+# C0, DEL, C1; line and paragraph separators; what turns the direction of text; lone surrogates, which are no UTF-8.
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def event(name: str, *, level: Level = "info", exc: BaseException | None = None, **fields: Any) -> None:
+    """Write one line; nothing as long as ``configure`` was not called.
+
+    Args:
+        name: what happened, a word or two of the vocabulary: ``poll``, ``delivery attempt``.
+        level: how bad it is.
+        exc: the exception behind it. Its class and the places it came through are logged, its message is not: messages
+            of foreign exceptions quote their input, which may be a customer's. A message known to be harmless goes
+            into ``reason``.
+        fields: ids, counts, durations with their unit in the name. Values of fields named after secrets and personal
+            data are hidden all the same.
+    """
+    if exc is not None:
+        fields["error_class"] = type(exc).__name__
+        fields["at"] = [
+            f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(exc.__traceback__)[-_FRAMES:]
+        ]
+    if structlog.is_configured():
+        getattr(structlog.get_logger(), level)(name, **fields)
+
+
+def configure(log_format: LogFormat | None, *, stream: TextIO | None = None, **always: Any) -> None:
+    """Set up the process' log; called once, by the command.
+
+    Args:
+        log_format: None for ``console`` on a terminal and ``json`` elsewhere.
+        stream: where to; stderr unless given.
+        always: fields of every line of this process, as ``process="worker-poll-1"``.
+    """
+    stream = stream or sys.stderr
+    readable = log_format == "console" or (log_format is None and stream.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
+        if readable
+        else structlog.processors.JSONRenderer(serializer=_as_json)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            _clean,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=Writer(stream),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**always)
+    logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()], force=True)
+    logging.captureWarnings(capture=True)
+
+
+def flush(timeout_s: float = 1.0) -> None:
+    """Wait until what was logged is written, or until it is clear that nobody reads."""
+    writer = structlog.get_config()["logger_factory"]
+    if isinstance(writer, Writer):
+        writer.flush(timeout_s)
+
+
+class Writer:
+    """Writes lines to a stream from a thread of its own, so that a full pipe stops nobody but the log.
+
+    It is its own logger factory: ``structlog`` calls it for a logger, and the logger's methods with a line.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: collections.deque[str] = collections.deque()
+        self._dropped = 0
+        self._ready = threading.Condition()
+        self._writing = False
+        threading.Thread(target=self._write_all, name="log", daemon=True).start()
+        atexit.register(self.flush)
+
+    def __call__(self, *_args: Any) -> Writer:
+        """Be the logger."""
+        return self
+
+    def msg(self, line: str) -> None:
+        """Take one line; never waits."""
+        with self._ready:
+            if len(self._lines) >= LINES_HELD:
+                self._dropped += 1
+            else:
+                self._lines.append(line)
+            self._ready.notify_all()
+
+    debug = info = warning = error = msg
+
+    def flush(self, timeout_s: float = 1.0) -> None:
+        """Wait until all is written, at most that long."""
+        with self._ready:
+            self._ready.wait_for(lambda: not self._lines and not self._writing, timeout=timeout_s)
+
+    def _write_all(self) -> None:
+        while True:
+            with self._ready:
+                self._writing = False
+                self._ready.notify_all()
+                self._ready.wait_for(lambda: self._lines)
+                lines = [*self._lines]
+                self._lines.clear()
+                dropped, self._dropped = self._dropped, 0
+                self._writing = True
+            if dropped:
+                lines.append(_as_json({"event": "log lines dropped", "level": "warning", "count": dropped}))
+            try:
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):  # the reader is gone, or the stream closed: there is nowhere left to say so
+                return
+
+
+class _FromLibraries(logging.Handler):
+    """What libraries log, as a line like the others: its first line, as asyncio puts whole objects into the rest."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level: Level = "error" if record.levelno >= logging.ERROR else "warning"
+        exc = record.exc_info[1] if record.exc_info else None
+        event("library log", level=level, exc=exc, logger=record.name, message=record.getMessage().partition("\n")[0])
+
+
+def _clean(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {_clean_text(key): _clean_value(key, value, 0) for key, value in fields.items()}
+
+
+def _clean_value(key: str, value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if _SENSITIVE.search(key) and not _HARMLESS.search(key):
+        return _HIDDEN
+    if depth >= _DEEPEST:
+        return "…"
+    if isinstance(value, Mapping):
+        return {_clean_text(str(name)): _clean_value(str(name), inner, depth + 1) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean_value(key, inner, depth + 1) for inner in value]
+    return _clean_text(value if isinstance(value, str) else str(value))
+
+
+def _clean_text(text: str) -> str:
+    shown = _IN_TEXT.sub("***", text[:_LONGEST_TEXT])
+    if len(text) > _LONGEST_TEXT:
+        shown += "…"
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], shown)
+
+
+def _as_json(fields: Any, **_options: Any) -> str:
+    return orjson.dumps(fields, default=str).decode()
