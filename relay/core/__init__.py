@@ -1,0 +1,1 @@
+"""What the relay decides: plain functions without I/O, clock or randomness."""
