@@ -15,6 +15,8 @@ from typing import Any, Final, Literal, TextIO
 import orjson
 import structlog
 
+from relay.core.errors import RelayError
+
 LogFormat = Literal["console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -43,14 +45,16 @@ def event(name: str, *, level: Level = "info", exc: BaseException | None = None,
     Args:
         name: what happened, a word or two of the vocabulary: ``poll``, ``delivery attempt``.
         level: how bad it is.
-        exc: the exception behind it. Its class and the places it came through are logged, its message is not: messages
-            of foreign exceptions quote their input, which may be a customer's. A message known to be harmless goes
-            into ``reason``.
+        exc: the exception behind it. One of ours gives its reason and message; of a foreign one the class and the
+            places it came through are logged, and not its message, which may quote a customer's data.
         fields: ids, counts, durations with their unit in the name. Values of fields named after secrets and personal
             data are hidden all the same.
     """
     if exc is not None:
         fields["error_class"] = type(exc).__name__
+    if isinstance(exc, RelayError):
+        fields = {"reason": exc.reason, "message": exc.message, **fields}
+    elif exc is not None:
         fields["at"] = [
             f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
             for frame in traceback.extract_tb(exc.__traceback__)[-_FRAMES:]

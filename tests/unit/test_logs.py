@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from relay import logs
+from relay.core.errors import StoreAwayError
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +113,15 @@ def test_an_exception_is_its_class_and_where_it_came_through_without_its_message
     assert line["error_class"] == "ValueError"
     assert line["at"][-1].startswith("test_logs.py:")
     assert "994" not in json.dumps(line)
+
+
+def test_an_error_of_ours_says_its_reason_and_what_to_do() -> None:
+    line = _line(exc=StoreAwayError("Redis does not answer.", reason="away"))
+    assert (line["error_class"], line["reason"], line["message"]) == (
+        "StoreAwayError",
+        "away",
+        "Redis does not answer.",
+    )
 
 
 def test_what_a_library_logs_becomes_one_line() -> None:
