@@ -27,7 +27,7 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:wake:{kind} | list | at most one element: there is work of that kind | TTL 60 s |
 | relay:wake:{kind}:{owner} | list | likewise, for the worker that owns it | TTL 60 s |
 | relay:m | hash | counters and histogram buckets of the whole installation | never (bounded by label values) |
-| relay:ops | hash | subject of operational events -> sequence and id of the last | with the subject |
+| relay:announcements | list | operational events to commit (JSON), put there by the script that caused them | when committed |
 """
 
 from typing import Final
@@ -39,7 +39,7 @@ LOG_IDS: Final = PREFIX + "log:ids"
 LANES_DUE: Final = PREFIX + "lanes:due"
 LANES_GONE: Final = PREFIX + "lanes:gone"
 COUNTERS: Final = PREFIX + "m"
-OPERATIONAL: Final = PREFIX + "ops"
+ANNOUNCEMENTS: Final = PREFIX + "announcements"
 MAINTAIN_DUE: Final = PREFIX + "maintain:due"
 POLLS_DUE: Final = PREFIX + "polls:due"
 SCHEDULER_NEXT: Final = PREFIX + "scheduler:next"

@@ -1,0 +1,120 @@
+#!lua flags=allow-oom
+-- settle.lua: record how attempts ended and move their lanes on.
+--
+-- KEYS  1 counters (hash)  2 announcements to make (list)
+-- ARGV  1 stem of lanes' keys  2 number of results; then for each result:
+--         subscription · fence · queue · position · number of this attempt · verdict · due ms · attempt (JSON, '' none) ·
+--         status class ('' no attempt was made) · duration bucket · duration ms · latency bucket ('' none) · latency ms ·
+--         announcement ('' none)
+--         verdict: d delivered, r try again at due ms, x dead, e expired, c discarded, b given back, no attempt counted
+--         (due ms 0: as it was, else not before then)
+--       then number of lane notes; for each: subscription · fence · circuit · failing since ms (0: not failing) ·
+--         hold until ms (0: not at all) · 1 to make all that waits due now
+-- Returns one number a result: 1 recorded, 0 stale fence (nothing written), 2 already (it is not the head, or that
+--         attempt is recorded: nothing written)
+-- Atomic because attempt, state, due time and counters must never disagree after a crash. Works above the memory limit:
+-- what was sent must be recorded, and it frees more than it takes.
+
+local call, format = redis.call, string.format
+local time = call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local STATES = { d = 'delivered', x = 'dead', e = 'expired', c = 'discarded' }
+
+local fences, sums, stats = {}, {}, {}
+local function owns(sub, fence)
+  if fences[sub] == nil then fences[sub] = call('HGET', ARGV[1] .. sub, 'fence') or '' end
+  return fences[sub] == fence
+end
+local function add(key, field, amount)
+  local row = sums[key]
+  if not row then row = {}; sums[key] = row end
+  row[field] = (row[field] or 0) + amount
+end
+
+local results = {}
+local cursor = 3
+for index = 1, tonumber(ARGV[2]) do
+  local sub, fence, queue, position, number, verdict, due = ARGV[cursor], ARGV[cursor + 1], ARGV[cursor + 2],
+    ARGV[cursor + 3], tonumber(ARGV[cursor + 4]), ARGV[cursor + 5], ARGV[cursor + 6]
+  local attempt, class = ARGV[cursor + 7], ARGV[cursor + 8]
+  local lane = ARGV[1] .. sub
+  local list = lane .. ':q:' .. queue
+  if not owns(sub, fence) then
+    results[index] = 0
+  elseif call('LINDEX', list, 0) ~= position then
+    results[index] = 2
+  else
+    local record = call('HGET', lane .. ':dlv', position) or 'p|0|||'
+    local state, attempts, made, replay, rest = string.match(record, '^(%a)|(%d+)|([^|]*)|([^|]*)|(.*)$')
+    if state ~= 'p' or tonumber(attempts) ~= number - 1 then
+      results[index] = 2
+    elseif verdict == 'b' and due ~= '0' then
+      results[index] = 1
+      call('ZREM', lane .. ':ready', queue)
+      call('ZADD', lane .. ':retry', due, queue)
+    elseif verdict == 'b' then
+      results[index] = 1
+      for _, name in ipairs({ ':ready', ':retry' }) do
+        local score = tonumber(call('ZSCORE', lane .. name, queue) or '0')
+        if score < 0 then call('ZADD', lane .. name, format('%.0f', -score), queue) end
+      end
+    else
+      results[index] = 1
+      local tried = attempts
+      if attempt ~= '' then
+        tried = number
+        rest = rest .. '\n' .. attempt
+      end
+      if class ~= '' then
+        add(KEYS[1], 'attempts|' .. sub .. '|' .. class, 1)
+        add(KEYS[1], 'duration|' .. ARGV[cursor + 9], 1)
+        add(KEYS[1], 'duration|sum_ms', tonumber(ARGV[cursor + 10]))
+        local stat = lane .. ':stat:' .. format('%.0f', math.floor(now_ms / 300000))
+        add(stat, verdict == 'd' and 'ok' or 'failed', 1)
+        stats[stat] = true
+        if ARGV[cursor + 11] ~= '' then
+          add(KEYS[1], 'latency|' .. ARGV[cursor + 11], 1)
+          add(KEYS[1], 'latency|sum_ms', tonumber(ARGV[cursor + 12]))
+          add(stat, 'l' .. ARGV[cursor + 11], 1)
+        end
+      end
+      local kept = (verdict == 'r' and 'p' or verdict) .. '|' .. tried .. '|' .. made .. '|' .. replay .. '|' .. rest
+      call('HSET', lane .. ':dlv', position, kept)
+      if verdict == 'r' then
+        call('ZREM', lane .. ':ready', queue)
+        call('ZADD', lane .. ':retry', due, queue)
+      else
+        local outcome = STATES[verdict]
+        add(lane, 'pending', -1)
+        add(lane, outcome, 1)
+        add(KEYS[1], 'deliveries|' .. sub .. '|' .. outcome, 1)
+        if verdict == 'x' then call('ZADD', lane .. ':dead', now_ms, position) end
+        if ARGV[cursor + 13] ~= '' then call('RPUSH', KEYS[2], ARGV[cursor + 13]) end
+        call('LPOP', list)
+        local following = call('LINDEX', list, 0)
+        call('ZREM', lane .. ':retry', queue)
+        if following then
+          call('ZADD', lane .. ':ready', following, queue)
+        else
+          call('ZREM', lane .. ':ready', queue)
+        end
+      end
+    end
+  end
+  cursor = cursor + 14
+end
+for _ = 1, tonumber(ARGV[cursor]) do
+  local sub, lane = ARGV[cursor + 1], ARGV[1] .. ARGV[cursor + 1]
+  if owns(sub, ARGV[cursor + 2]) then
+    call('HSET', lane, 'circuit', ARGV[cursor + 3], 'failing', ARGV[cursor + 4], 'hold', ARGV[cursor + 5])
+    if ARGV[cursor + 6] == '1' then call('HSET', lane, 'flush', '1') end
+  end
+  cursor = cursor + 6
+end
+for key, row in pairs(sums) do
+  for field, amount in pairs(row) do
+    if amount ~= 0 then call('HINCRBY', key, field, format('%.0f', amount)) end
+  end
+end
+for key in pairs(stats) do call('PEXPIRE', key, 7500000) end
+return results

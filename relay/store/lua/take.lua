@@ -1,0 +1,67 @@
+#!lua flags=allow-oom
+-- take.lua: hand the owner of lanes the heads that are due.
+--
+-- KEYS  1 log (stream)  2 epoch of subscriptions (string)
+-- ARGV  1 stem of lanes' keys; then for each lane: subscription · fence · most heads never tried · most heads tried before
+-- Returns { now ms, epoch, { {state, ms until which the lane holds, heads}, … one a lane } }
+--         state: 'ok', 'lost' (another worker owns it), 'shut' (paused, disabled or gone)
+--         head: {queue, position, record ('' none), static part of the event (false: trimmed), sequence, sequence before}
+-- A head that was handed out is marked by the minus sign of its score, which settle.lua, or the next claim, takes off.
+-- Atomic because a head must not be handed out twice.
+
+local STAMPS_PER_MS = 2048
+local call, format = redis.call, string.format
+local time = call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local function head_of(lane, queue, position)
+  local id = format('%.0f-%.0f', math.floor(position / STAMPS_PER_MS), position % STAMPS_PER_MS)
+  local record = call('HGET', lane .. ':dlv', format('%.0f', position)) or ''
+  local entry = call('XRANGE', KEYS[1], id, id)[1]
+  if not entry then return { queue, position, record, false, '', '' } end
+  local fields = entry[2]
+  return { queue, position, record, fields[2], fields[4], fields[6] }
+end
+
+local lanes = {}
+for cursor = 2, #ARGV, 4 do
+  local lane = ARGV[1] .. ARGV[cursor]
+  local state = call('HMGET', lane, 'fence', 'gate', 'hold', 'flush')
+  if state[1] ~= ARGV[cursor + 1] then
+    lanes[#lanes + 1] = { 'lost', 0, {} }
+  elseif state[2] then
+    lanes[#lanes + 1] = { 'shut', 0, {} }
+  else
+    if state[4] then
+      -- The partner answers again: what waits for a later try is due now, a thousand a call.
+      local waiting = call('ZRANGEBYSCORE', lane .. ':retry', '(' .. now_ms, '+inf', 'LIMIT', 0, 1000)
+      for _, queue in ipairs(waiting) do call('ZADD', lane .. ':retry', now_ms, queue) end
+      if #waiting < 1000 then call('HDEL', lane, 'flush') end
+    end
+    local heads = {}
+    local fresh = tonumber(ARGV[cursor + 2])
+    if fresh > 0 then
+      local found = call('ZRANGEBYSCORE', lane .. ':ready', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, fresh)
+      for index = 1, #found, 2 do
+        local position = tonumber(found[index + 1])
+        call('ZADD', lane .. ':ready', format('%.0f', -position), found[index])
+        heads[#heads + 1] = head_of(lane, found[index], position)
+      end
+    end
+    local again = tonumber(ARGV[cursor + 3])
+    if again > 0 then
+      local found = call('ZRANGEBYSCORE', lane .. ':retry', '(0', now_ms, 'WITHSCORES', 'LIMIT', 0, again)
+      for index = 1, #found, 2 do
+        local position = tonumber(call('LINDEX', lane .. ':q:' .. found[index], 0) or '0')
+        if position == 0 then
+          call('ZREM', lane .. ':retry', found[index])
+        else
+          call('ZADD', lane .. ':retry', format('%.0f', -tonumber(found[index + 1])), found[index])
+          heads[#heads + 1] = head_of(lane, found[index], position)
+        end
+      end
+    end
+    lanes[#lanes + 1] = { 'ok', tonumber(state[3] or '0'), heads }
+  end
+end
+return { now_ms, call('GET', KEYS[2]) or '0', lanes }

@@ -1,0 +1,151 @@
+"""What is known of each order, station and venue, and how is it kept?
+
+A snapshot is two entries: a *head* of some 90 bytes that tells whether a row has changed without reading more, and an
+*object*, packed, with the row as Clopos sent it where a subscription wants that. Only commit.lua writes them.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import orjson
+from redis.asyncio import Redis
+
+from relay.core.errors import CorruptStateError
+from relay.store import keys
+
+HEAD_VERSION = "1"
+HEAD_FIELDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One feed of one venue of one brand; ``venue_id`` is None for what belongs to the whole brand."""
+
+    brand: str
+    venue_id: int | None
+    feed: str
+
+    @property
+    def stem(self) -> str:
+        """Stem of its keys."""
+        return keys.snapshot(self.brand, self.venue_id, self.feed)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What tells a change from none.
+
+    Attributes:
+        text: as it stands in Redis: the version that a commit compares.
+        normalizer: version of the normalizer that made the object.
+        fingerprint: digest of the row's bytes as Clopos sent them, hex; "" when not made from a row.
+        content: digest of the object without ``updated_at``, hex.
+        flags: letters: ``o`` open, ``r`` removed, ``f`` its customer is forgotten.
+        stamp: of its last write.
+        sequence: of its last event, 0 for none.
+        event_id: of its last event, None for none.
+    """
+
+    text: bytes
+    normalizer: int
+    fingerprint: str
+    content: str
+    flags: str
+    stamp: int
+    sequence: int
+    event_id: str | None
+
+    @classmethod
+    def parse(cls, text: bytes) -> Self:
+        """Read a head.
+
+        Raises:
+            CorruptStateError: it is not one.
+        """
+        parts = text.decode("ascii", "replace").split("|")
+        if len(parts) != HEAD_FIELDS or parts[0] != HEAD_VERSION:
+            raise CorruptStateError("a snapshot's head is of a form this version does not know")
+        try:
+            return cls(
+                text, int(parts[1]), parts[2], parts[3], parts[4], int(parts[5]), int(parts[6]), parts[7] or None
+            )
+        except ValueError:
+            raise CorruptStateError("a snapshot's head is of a form this version does not know") from None
+
+
+def static_head(*, normalizer: int, fingerprint: str, content: str, flags: str) -> str:
+    """The part of a head that the commit does not make itself."""
+    return f"{HEAD_VERSION}|{normalizer}|{fingerprint}|{content}|{flags}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One object as last known, and the row it came from where that is kept."""
+
+    object: dict[str, Any]
+    raw: bytes | None
+
+
+def pack(value: dict[str, Any], raw: bytes | None) -> bytes:
+    """Pack an object and its row."""
+    encoded = orjson.dumps(value)
+    return zlib.compress(encoded if raw is None else encoded + b"\n" + raw, 1)
+
+
+def unpack(blob: bytes) -> Snapshot:
+    """Unpack what :func:`pack` made.
+
+    Raises:
+        CorruptStateError: it is not that.
+    """
+    try:
+        encoded, _, raw = zlib.decompress(blob).partition(b"\n")
+        return Snapshot(orjson.loads(encoded), raw or None)
+    except (zlib.error, ValueError) as error:
+        raise CorruptStateError("a snapshot cannot be read") from error
+
+
+class SnapshotStore:
+    """Reads snapshots."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def begin(self) -> int:
+        """A stamp to take before asking Clopos: what is written after it must not be overwritten by that answer."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.get(keys.CLOCK)
+            (seconds, micros), last = await pipe.execute()
+        now = (seconds * 1000 + micros // 1000) * keys.STAMPS_PER_MS
+        return max(now, int(last or 0))
+
+    async def heads(self, scope: Scope, ids: Sequence[int | str]) -> list[Head | None]:
+        """Heads in the order of ``ids``; one that cannot be read counts as absent from what is compared, not as an error."""
+        if not ids:
+            return []
+        found = await self._redis.hmget(scope.stem + ":h", [str(i) for i in ids])
+        return [None if text is None else Head.parse(text) for text in found]
+
+    async def objects(self, scope: Scope, ids: Sequence[int | str]) -> list[Snapshot | None]:
+        """Objects in the order of ``ids``."""
+        if not ids:
+            return []
+        found = await self._redis.hmget(scope.stem + ":o", [str(i) for i in ids])
+        return [None if blob is None else unpack(blob) for blob in found]
+
+    async def all_heads(self, scope: Scope) -> dict[int, Head]:
+        """Every head of a scope, by id: for reconciliation and lists, bounded by retention."""
+        heads: dict[int, Head] = {}
+        async for key, text in self._redis.hscan_iter(scope.stem + ":h", count=1000):
+            heads[int(key)] = Head.parse(text)
+        return heads
+
+    async def all_objects(self, scope: Scope) -> dict[int, Snapshot]:
+        """Every object of a scope, by id."""
+        objects: dict[int, Snapshot] = {}
+        async for key, blob in self._redis.hscan_iter(scope.stem + ":o", count=500):
+            objects[int(key)] = unpack(blob)
+        return objects
