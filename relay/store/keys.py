@@ -28,6 +28,13 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:wake:{kind}:{owner} | list | likewise, for the worker that owns it | TTL 60 s |
 | relay:m | hash | counters and histogram buckets of the whole installation | never (bounded by label values) |
 | relay:announcements | list | operational events to commit (JSON), put there by the script that caused them | when committed |
+| relay:polls:due | zset | brand -> ms of its next look; while owned: when the lease ends | the brand's end |
+| relay:polls:{brand} | hash | lease: owner, fence, until | the brand's end |
+| relay:polls:{brand}:state | hash | what looking at Clopos found (JSON): `b` brand, `v:{venue}` orders of a venue, `o:{venue}` its open orders, `s:{venue}` stations | the brand's end |
+| relay:polls:{brand}:bad | hash | rows set aside: feed:venue:id or digest -> reason, times (JSON); at most 200 | when read again, or the brand's end |
+| relay:quota:{integrator}:{brand} | string | requests of the last minute, packed (see quota_acquire.lua) | TTL 10 min |
+| relay:quota-address | string | failed requests and sign-ins of the last minute, all brands | TTL 10 min |
+| relay:token:{brand} | hash | token of Clopos (sealed), its times, who renews it, why signing in failed | TTL 1 day past its end |
 """
 
 from typing import Final
@@ -65,3 +72,33 @@ def lane(subscription_id: str) -> str:
 def wake(kind: str, owner: str | None = None) -> str:
     """List that a lingering shift of ``kind`` (or one owner's) waits at."""
     return f"{PREFIX}wake:{kind}" if owner is None else f"{PREFIX}wake:{kind}:{owner}"
+
+
+def poll_lease(brand: str) -> str:
+    """Hash that says which worker looks at a brand's venues."""
+    return f"{PREFIX}polls:{brand}"
+
+
+def poll_state(brand: str) -> str:
+    """Hash of what looking at a brand found."""
+    return f"{PREFIX}polls:{brand}:state"
+
+
+def bad_rows(brand: str) -> str:
+    """Hash of a brand's rows that cannot be read."""
+    return f"{PREFIX}polls:{brand}:bad"
+
+
+def quota(integrator_id: str, brand: str) -> str:
+    """String that counts what Clopos counts by integrator and brand."""
+    return f"{PREFIX}quota:{integrator_id}:{brand}"
+
+
+def quota_of_address() -> str:
+    """String that counts what Clopos counts by the address it is called from."""
+    return f"{PREFIX}quota-address"
+
+
+def token(brand: str) -> str:
+    """Hash of a brand's token."""
+    return f"{PREFIX}token:{brand}"

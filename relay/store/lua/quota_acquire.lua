@@ -42,8 +42,15 @@ local limit, purpose = tonumber(ARGV[1]), ARGV[2]
 local mine, sums, oldest = window(KEYS[1])
 local address, address_sums, address_oldest = window(KEYS[2])
 
-if mine[1] > now then return { 0, mine[1] - now, 'blocked' } end
-if address[1] > now then return { 0, address[1] - now, 'address' } end
+if mine[1] > now then return { 0, math.ceil(mine[1] - now), 'blocked' } end
+if address[1] > now then
+  -- When the block of the whole address ends, brands come back one after another, not together.
+  local spread = 0
+  for at = 1, #KEYS[1] do spread = (spread * 31 + string.byte(KEYS[1], at)) % 5000 end
+  mine[2] = math.max(mine[2], address[1] + 1000 + spread)
+  redis.call('SET', KEYS[1], cmsgpack.pack(mine), 'PX', 600000)
+  return { 0, math.ceil(address[1] - now), 'address' }
+end
 local ceiling = purpose == 'command' and FAILURES_OF_COMMANDS or FAILURES
 if address_sums[1] + address[3] >= ceiling then
   return { 0, math.max(address_oldest, address[3] > 0 and address[4] - now or 1), 'failures' }
