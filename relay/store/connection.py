@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from redis import BlockingConnectionPool as SyncBlockingConnectionPool
+from redis import Redis as SyncRedis
+from redis import Sentinel as SyncSentinel
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
+from redis.retry import Retry as SyncRetry
 
 OLDEST = (7, 0)
 """The first version whose scripts know ``#!lua``."""
@@ -49,22 +53,54 @@ def open_redis(url: str, *, timeouts: Timeouts | None = None, max_connections: i
         ValueError: the address is of no known form (the message never holds the password).
     """
     limits = timeouts or Timeouts()
-    options: dict[str, Any] = {
-        "socket_connect_timeout": limits.connect_s,
-        "socket_timeout": limits.socket_s,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-    }
-    scheme = urlsplit(url).scheme
-    if scheme == "redis+sentinel":
-        return _open_sentinel(url, options)
-    if scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must start with redis://, rediss://, unix:// or redis+sentinel://")
+    options = {**_options(limits), "retry": Retry(NoBackoff(), 0)}
+    if urlsplit(url).scheme == "redis+sentinel":
+        primary = _primary(url)
+        sentinel = Sentinel(list(primary.nodes), sentinel_kwargs=_sentinel_options(limits))
+        client: Redis = sentinel.master_for(primary.name, **primary.sign_in, **options)
+        return client
+    _check_scheme(url)
     pool = BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=limits.pool_s, **options)
     return Redis.from_pool(pool)
 
 
-def _open_sentinel(url: str, options: dict[str, Any]) -> Redis:
+def open_sync_redis(url: str, *, timeouts: Timeouts | None = None, max_connections: int = 8) -> SyncRedis:
+    """Open a client without asyncio, for RQ, which knows no other; like ``open_redis`` in all else."""
+    limits = timeouts or Timeouts()
+    options = {**_options(limits), "retry": SyncRetry(NoBackoff(), 0)}
+    if urlsplit(url).scheme == "redis+sentinel":
+        primary = _primary(url)
+        sentinel = SyncSentinel(list(primary.nodes), sentinel_kwargs=_sentinel_options(limits))
+        client: SyncRedis = sentinel.master_for(primary.name, **primary.sign_in, **options)
+        return client
+    _check_scheme(url)
+    pool = SyncBlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=limits.pool_s, **options)
+    return SyncRedis.from_pool(pool)
+
+
+def _options(limits: Timeouts) -> dict[str, Any]:
+    return {"socket_connect_timeout": limits.connect_s, "socket_timeout": limits.socket_s, "protocol": 2}
+
+
+def _sentinel_options(limits: Timeouts) -> dict[str, Any]:
+    return {"socket_connect_timeout": limits.connect_s, "socket_timeout": limits.socket_s}
+
+
+def _check_scheme(url: str) -> None:
+    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must start with redis://, rediss://, unix:// or redis+sentinel://")
+
+
+@dataclass(frozen=True, slots=True)
+class _Primary:
+    """What a ``redis+sentinel://`` address says."""
+
+    nodes: tuple[tuple[str, int], ...]
+    name: str
+    sign_in: dict[str, Any]
+
+
+def _primary(url: str) -> _Primary:
     credentials, _, rest = url.removeprefix("redis+sentinel://").rpartition("@")
     hosts, _, path = rest.partition("/")
     name, _, db = path.partition("/")
@@ -75,12 +111,8 @@ def _open_sentinel(url: str, options: dict[str, Any]) -> Redis:
     for node in hosts.split(","):
         host, _, port = node.rpartition(":") if ":" in node else (node, "", "26379")
         nodes.append((host or "127.0.0.1", int(port or 26379)))
-    sentinel_options = {key: options[key] for key in ("socket_connect_timeout", "socket_timeout")}
-    sentinel = Sentinel(nodes, sentinel_kwargs=sentinel_options)
-    client: Redis = sentinel.master_for(
-        name, db=int(db or 0), username=unquote(user) or None, password=unquote(password) or None, **options
-    )
-    return client
+    sign_in = {"db": int(db or 0), "username": unquote(user) or None, "password": unquote(password) or None}
+    return _Primary(tuple(nodes), name, sign_in)
 
 
 @dataclass(frozen=True, slots=True)
