@@ -1,7 +1,5 @@
 """One wide line for each thing that happened: on stderr, JSON or readable, escaped, without secrets, never blocking."""
 
-from __future__ import annotations
-
 import atexit
 import collections
 import logging
@@ -10,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, Self, TextIO
 
 import orjson
 import structlog
@@ -118,7 +116,7 @@ class Writer:
         threading.Thread(target=self._write_all, name="log", daemon=True).start()
         atexit.register(self.flush)
 
-    def __call__(self, *_args: Any) -> Writer:
+    def __call__(self, *_args: Any) -> Self:
         """Be the logger."""
         return self
 

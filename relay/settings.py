@@ -1,7 +1,5 @@
 """Which settings are there, and what do they hold? The only reader of the environment."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import dataclasses
@@ -323,7 +321,7 @@ def _doubtful(settings: Settings) -> list[str]:
     if settings.poll_interval_s < fastest_s:
         warnings.append(
             f"RELAY_POLL_INTERVAL is {_written(settings.poll_interval_s)}, but RELAY_QUOTA_PER_MINUTE allows one "
-            f"request in 60 s / {settings.quota_per_minute} = {fastest_s:.3g} s for all venues of a brand: that is the pace"
+            f"request in 60 s / {settings.quota_per_minute} = {fastest_s:.3g} s for all venues: that is the pace"
         )
     last_try_s = sum(settings.retry_schedule)
     if settings.retention_s < last_try_s:

@@ -1,7 +1,5 @@
 """How the relay's processes on one machine are started, watched, restarted and stopped; and the embedded Redis."""
 
-from __future__ import annotations
-
 import ctypes
 import importlib.util
 import os

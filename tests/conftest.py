@@ -1,7 +1,5 @@
 """What every test may ask for: a real Redis, empty at the start of each test."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import subprocess

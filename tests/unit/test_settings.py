@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import base64
 from pathlib import Path
 
@@ -30,7 +28,7 @@ def test_without_any_the_documented_defaults_hold() -> None:
     assert settings.clopos_url == "https://integrations.clopos.com/open-api/v2"
     assert (settings.quota_per_minute, settings.poll_interval_s, settings.reconcile_interval_s) == (300, 2.0, 600.0)
     assert (settings.attempt_timeout_s, settings.retention_s) == (15.0, 604_800.0)
-    assert settings.retry_schedule == (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    assert [*settings.retry_schedule] == [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]
     assert (settings.url, settings.token) == ("http://127.0.0.1:8080", "")
     assert not any((settings.redis_url, settings.admin_token, settings.secret_keys, settings.warnings))
     assert settings.log_format is None
