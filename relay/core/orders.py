@@ -1,8 +1,8 @@
 """What an order is: a Clopos row read as the contract's ``data.order``.
 
-The rows are Clopos' (``GET /orders``); the result has the same fields in the same order whatever the row lacks. Known quirks:
-``[]`` where an object is meant, money as int, decimal or string, ids as strings, 0 for "no customer", a ``payload`` that
-a PUT's answer leaves out, ``meta`` beside the payload, statuses that nobody documented.
+The rows are Clopos' (``GET /orders``); the result has the same fields in the same order whatever the row lacks. Quirks
+that were met: ``[]`` where an object is meant, money as int, decimal or string, ids as strings, 0 for "no customer", a
+``payload`` that a PUT's answer leaves out, ``meta`` beside the payload, statuses that nobody documented.
 """
 
 from collections.abc import Mapping
