@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from relay.supervise import dies_with_parent, find_redis_server, redis_answers, redis_command
+from relay.supervise.processes import dies_with_parent
+from relay.supervise.redis_server import find_redis_server, redis_answers, redis_command
 
 
 class RedisServer:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from relay.supervise import NoRedisServer, find_redis_server, redis_answers
+from relay.supervise.redis_server import NoRedisServer, find_redis_server, redis_answers
 
 
 async def test_each_test_starts_with_an_empty_redis(redis: Redis) -> None:

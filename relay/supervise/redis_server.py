@@ -1,22 +1,16 @@
-"""How the relay's processes on one machine are started, watched, restarted and stopped; and the embedded Redis."""
+"""Which Redis server is embedded, how is it told to run, and does it answer?"""
 
-import ctypes
 import importlib.util
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 OLDEST_REDIS = (7, 0)
 _SERVER_NAMES = ("redis-server", "valkey-server")
 _VERSION = re.compile(rb"v=(\d+)\.(\d+)")
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux and 104 on macOS
 
 
 class NoRedisServer(Exception):  # noqa: N818  named for what is the matter, as the rest of the tree of errors
@@ -98,22 +92,3 @@ def redis_answers(unix_socket: Path, *, timeout_s: float = 1.0) -> bool:
             return sock.recv(64).startswith(b"+PONG")
     except OSError:
         return False
-
-
-def dies_with_parent(signal_number: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:
-    """Make a ``preexec_fn`` that has the kernel signal the child when this thread's process is gone (Linux).
-
-    So `kill -9` of a supervisor leaves no orphan behind. Call it, and start the child, from the main thread: the kernel
-    counts the death of the starting thread. Elsewhere there is no such thing, and it is None.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # loaded before the fork: loading after it may deadlock
-    parent = os.getpid()
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
-        if os.getppid() != parent:  # it died between the fork and the call
-            os._exit(1)
-
-    return ask
