@@ -25,7 +25,7 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:lane:{sub}:stat:{hour slot} | hash | attempts by outcome and latency bucket in five minutes | TTL 2 h |
 | relay:lanes:gone | zset | deleted subscription -> ms | retention |
 | relay:wake:{kind} | list | at most one element: there is work of that kind | TTL 60 s |
-| relay:wake:{kind}:{owner} | list | likewise, for the worker that owns it | TTL 60 s |
+| relay:wake:{kind}:{owner} | list | what has new work and is owned by that worker (at most 1 000 names: then all of it) | TTL 60 s |
 | relay:m | hash | counters and histogram buckets of the whole installation | never (bounded by label values) |
 | relay:announcements | list | operational events to commit (JSON), put there by the script that caused them | when committed |
 | relay:polls:due | zset | brand -> ms of its next look; while owned: when the lease ends | the brand's end |
@@ -35,6 +35,12 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:quota:{integrator}:{brand} | string | requests of the last minute, packed (see quota_acquire.lua) | TTL 10 min |
 | relay:quota-address | string | failed requests and sign-ins of the last minute, all brands | TTL 10 min |
 | relay:token:{brand} | hash | token of Clopos (sealed), its times, who renews it, why signing in failed | TTL 1 day past its end |
+| relay:slots:{kind} | zset | slot of a shift (queued or running) -> ms when it lapses | TTL 60 s, renewed |
+| relay:slots:{kind}:state | hash | slot -> q queued, b busy, or ms until which it waits for a wake | TTL 60 s, renewed |
+| relay:workers:{kind} | set | names of the processes that run shifts of that kind | when their own key has ended |
+| relay:workers:{kind}:{name} | string | that it lives, and where | TTL 30 s, renewed every 10 s |
+| relay:lease:scheduler | string | the scheduler that wakes the others | TTL 20 s, renewed |
+| relay:scheduler:next | string | ms when it looks next: what becomes due earlier wakes it | TTL 20 s, renewed |
 """
 
 from typing import Final
@@ -50,6 +56,7 @@ ANNOUNCEMENTS: Final = PREFIX + "announcements"
 MAINTAIN_DUE: Final = PREFIX + "maintain:due"
 POLLS_DUE: Final = PREFIX + "polls:due"
 SCHEDULER_NEXT: Final = PREFIX + "scheduler:next"
+SCHEDULER_LEASE: Final = PREFIX + "lease:scheduler"
 
 STAMPS_PER_MS: Final = 2048
 
@@ -102,3 +109,13 @@ def quota_of_address() -> str:
 def token(brand: str) -> str:
     """Hash of a brand's token."""
     return f"{PREFIX}token:{brand}"
+
+
+def slots(kind: str) -> str:
+    """Set of the slots of one kind's shifts; ``:state`` what each does."""
+    return f"{PREFIX}slots:{kind}"
+
+
+def workers(kind: str) -> str:
+    """Set of the names of one kind's workers; ``:{name}`` lives as long as the worker does."""
+    return f"{PREFIX}workers:{kind}"
