@@ -158,8 +158,6 @@ class Supervisor:
             preexec_fn=dies_with_parent(child.with_parent),
         )
         self._running[child.name] = process
-        if child.name in self._stopping:  # asked between the two
-            _signal_group(process, signal.SIGTERM)
         assert process.stdout is not None  # noqa: S101 - asked for above
         assert process.stderr is not None  # noqa: S101
         readers = [

@@ -1,0 +1,140 @@
+"""What does a relay on one machine keep in its data directory? Generated keys, for its owner only; and an embedded Redis' data."""
+
+import base64
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes on Linux and 104 on macOS
+
+
+class DataDirError(Exception):
+    """The data directory cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """The data directory.
+
+    Attributes:
+        path: made when first needed, mode 0700.
+    """
+
+    path: Path
+
+    @property
+    def admin_token_file(self) -> Path:
+        """Where the generated admin token is kept."""
+        return self.path / "admin-token"
+
+    @property
+    def secret_keys_file(self) -> Path:
+        """Where the generated Fernet key is kept."""
+        return self.path / "secret-keys"
+
+    def admin_token(self) -> str:
+        """Return the token that has every right; made at the first call."""
+        return self._kept(self.admin_token_file, lambda: secrets.token_urlsafe(32))
+
+    def secret_keys(self) -> str:
+        """Return the keys that encrypt what is stored; one is made at the first call."""
+        return self._kept(self.secret_keys_file, lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+    def known_admin_token(self) -> str | None:
+        """Return the admin token if there is one."""
+        try:
+            return self.admin_token_file.read_text().strip() or None
+        except OSError:
+            return None
+
+    def _kept(self, file: Path, make: Callable[[], str]) -> str:
+        """Read a file, or make it: whole or not at all, and one only, whoever else is doing the same."""
+        with explained(self.path):
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (self.path / "keys.lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not file.exists():
+                    handle, name = tempfile.mkstemp(dir=self.path)  # mode 0600
+                    with os.fdopen(handle, "w") as new:
+                        new.write(f"{make()}\n")
+                    Path(name).replace(file)
+            return file.read_text().strip()
+
+    def redis(self, name: str) -> "RedisDir":
+        """Return the place of an embedded Redis."""
+        return RedisDir(self.path / name)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisDir:
+    """The place of one embedded Redis.
+
+    Attributes:
+        path: holds its append-only file, mode 0700.
+    """
+
+    path: Path
+
+    @property
+    def socket(self) -> Path:
+        """Return the address of its socket: here, or where a path is short enough for one."""
+        here = self.path / "redis.sock"
+        if len(os.fsencode(here.absolute())) <= _LONGEST_SOCKET_PATH:
+            return here.absolute()
+        return Path(tempfile.gettempdir()) / f"relay-{os.getuid()}-{self.path.stat().st_ino:x}" / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        """Return it as RELAY_REDIS_URL."""
+        return f"unix://{self.socket}"
+
+    def lock(self) -> int | None:
+        """Claim it for one Redis.
+
+        Returns:
+            The file descriptor that holds the lock, to be inherited by the Redis: so the lock lives exactly as long as
+            it does, also when whoever started it is killed. None if another holds it.
+
+        Raises:
+            DataDirError: the directory cannot be used.
+        """
+        with explained(self.path):
+            _make_private(self.path)
+            _make_private(self.socket.parent)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            return descriptor
+
+
+def _make_private(path: Path) -> None:
+    """Make a directory for its owner only, and see that an existing one is that."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)  # refused where it is another's, and then it is not used
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into one that says what to do.
+
+    Raises:
+        DataDirError: whatever the system refused.
+    """
+    try:
+        yield
+    except OSError as wrong:
+        advice = "make it writable, or set RELAY_DATA_DIR to a directory that is"
+        if wrong.errno == errno.ENOSPC:
+            advice = "make room"
+        raise DataDirError(f"the data directory {path} cannot be used ({wrong.strerror}): {advice}") from wrong
