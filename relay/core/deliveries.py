@@ -83,9 +83,7 @@ def parse_record(text: bytes | None) -> Record:
         raise CorruptStateError("a delivery's record cannot be read")
     state, attempts, made, replay, facts = parts
     try:
-        return Record(
-            _STATES[state.decode()], int(attempts), int(made or 0), replay.decode(), facts, tuple(lines)
-        )
+        return Record(_STATES[state.decode()], int(attempts), int(made or 0), replay.decode(), facts, tuple(lines))
     except (KeyError, ValueError):
         raise CorruptStateError("a delivery's record cannot be read") from None
 

@@ -30,12 +30,12 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How many heads of a lane to hand out: never tried, and tried before."""
+    """How many heads of a lane to hand out: at most so many that were never tried, and so many in all."""
 
     subscription_id: str
     fence: int
     fresh: int
-    again: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,11 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Takings:
-    """What all lanes gave, in the order they were asked for; the epoch tells whether subscriptions have changed."""
+    """What all lanes gave, in the order they were asked for; the epochs tell whether documents have changed."""
 
     now_ms: int
-    epoch: int
+    subscriptions_epoch: int
+    brands_epoch: int
     lanes: tuple[Taken, ...]
 
 
@@ -119,9 +120,9 @@ class LaneNote:
 class LaneStore:
     """Calls the scripts of lanes. Methods that end in ``_call`` give the call itself, to be sent with others."""
 
-    def __init__(self, scripts: Scripts, *, epoch_key: str) -> None:
+    def __init__(self, scripts: Scripts, *, subscriptions_epoch_key: str, brands_epoch_key: str) -> None:
         self._scripts = scripts
-        self._epoch_key = epoch_key
+        self._epoch_keys = (subscriptions_epoch_key, brands_epoch_key)
         self._stem = keys.lane("")
 
     def claim_call(self, owner: str, *, most: int) -> Call:
@@ -142,19 +143,21 @@ class LaneStore:
         """Hand out heads of lanes that are ours."""
         args: list[Argument] = [self._stem]
         for lane in wanted:
-            args += [lane.subscription_id, lane.fence, lane.fresh, lane.again]
-        return "take", [keys.LOG, self._epoch_key], args
+            args += [lane.subscription_id, lane.fence, lane.fresh, lane.total]
+        return "take", [keys.LOG, *self._epoch_keys], args
 
     @staticmethod
     def takings(reply: list[object]) -> Takings:
         """Read the reply to :meth:`take_call`."""
-        now_ms, epoch, lanes = reply
+        now_ms, subscriptions_epoch, brands_epoch, lanes = reply
         assert isinstance(now_ms, int)  # noqa: S101  (narrows a reply for the type checker)
-        assert isinstance(epoch, bytes)  # noqa: S101  (same)
+        assert isinstance(subscriptions_epoch, bytes)  # noqa: S101  (same)
+        assert isinstance(brands_epoch, bytes)  # noqa: S101  (same)
         assert isinstance(lanes, list)  # noqa: S101  (same)
         return Takings(
             now_ms,
-            int(epoch),
+            int(subscriptions_epoch),
+            int(brands_epoch),
             tuple(
                 Taken(
                     state.decode(),

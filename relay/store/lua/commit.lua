@@ -147,8 +147,8 @@ for sub, lane in pairs(lanes) do
     if not lane.gate and lane.hold <= now_ms then
       if lane.owner and lane.till > now_ms then
         local list = owner_stem .. lane.owner
-        if call('LLEN', list) == 0 then
-          call('RPUSH', list, '1')
+        if call('LLEN', list) < 1000 then
+          call('RPUSH', list, sub)
           call('PEXPIRE', list, 60000)
         end
       else

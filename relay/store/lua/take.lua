@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- take.lua: hand the owner of lanes the heads that are due.
 --
--- KEYS  1 log (stream)  2 epoch of subscriptions (string)
--- ARGV  1 stem of lanes' keys; then for each lane: subscription · fence · most heads never tried · most heads tried before
--- Returns { now ms, epoch, { {state, ms until which the lane holds, heads}, … one a lane } }
+-- KEYS  1 log (stream)  2 epoch of subscriptions (string)  3 epoch of brands (string)
+-- ARGV  1 stem of lanes' keys; then for each lane: subscription · fence · most heads never tried · most heads in all
+-- Returns { now ms, epoch of subscriptions, epoch of brands, { {state, ms until which the lane holds, heads}, … one a lane } }
 --         state: 'ok', 'lost' (another worker owns it), 'shut' (paused, disabled or gone)
 --         head: {queue, position, record ('' none), static part of the event (false: trimmed), sequence, sequence before}
 -- A head that was handed out is marked by the minus sign of its score, which settle.lua, or the next claim, takes off.
@@ -48,7 +48,7 @@ for cursor = 2, #ARGV, 4 do
         heads[#heads + 1] = head_of(lane, found[index], position)
       end
     end
-    local again = tonumber(ARGV[cursor + 3])
+    local again = tonumber(ARGV[cursor + 3]) - #heads
     if again > 0 then
       local found = call('ZRANGEBYSCORE', lane .. ':retry', '(0', now_ms, 'WITHSCORES', 'LIMIT', 0, again)
       for index = 1, #found, 2 do
@@ -64,4 +64,4 @@ for cursor = 2, #ARGV, 4 do
     lanes[#lanes + 1] = { 'ok', tonumber(state[3] or '0'), heads }
   end
 end
-return { now_ms, call('GET', KEYS[2]) or '0', lanes }
+return { now_ms, call('GET', KEYS[2]) or '0', call('GET', KEYS[3]) or '0', lanes }

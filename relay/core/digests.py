@@ -1,0 +1,16 @@
+"""When are two objects the same, but for when they were touched?"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+DIGEST_BYTES = 8
+
+
+def content_digest(value: Mapping[str, Any]) -> str:
+    """Digest of an object without ``updated_at``, independent of the order of its keys; 16 hex digits."""
+    content = {key: part for key, part in value.items() if key != "updated_at"}
+    encoded = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME)
+    return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).hexdigest()

@@ -1,0 +1,187 @@
+"""How is one delivery attempted, and what does its end mean for it?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from relay.core import signing
+from relay.core.buckets import DURATION_MS, LATENCY_MS, bucket_of
+from relay.core.deliveries import Record, attempt_line
+from relay.core.events import StoredEvent, render
+from relay.core.outcomes import OUR_FAULT_WAIT_S, Outcome, classify
+from relay.core.retry import Dead, next_attempt, parse_retry_after
+from relay.core.times import rfc3339_ms
+from relay.egress.sender import Attempt, Sender
+from relay.pipeline.commit import OperationalEvent, encode_announcement
+from relay.pipeline.endpoints import Endpoint
+from relay.store.lanes import Settlement
+from relay.store.positions import delivery_id
+
+DELIVERED, RETRY, DEAD, EXPIRED, DISCARDED, BACK = "d", "r", "x", "e", "c", "b"
+"""Verdicts of settle.lua."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One delivery whose turn it is."""
+
+    queue: str
+    position: int
+    record: Record
+    event: StoredEvent
+
+    @property
+    def number(self) -> int:
+        """Of the attempt to come; the first is 1."""
+        return self.record.attempts + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An attempt that has ended."""
+
+    head: Head
+    attempt: Attempt
+    outcome: Outcome
+
+
+async def attempt(
+    sender: Sender, endpoint: Endpoint, head: Head, *, wall_s: Callable[[], float], timeout_s: float
+) -> Tried:
+    """Render, sign and send one delivery.
+
+    Args:
+        wall_s: Unix time; the signature's timestamp is made from it.
+        timeout_s: of the whole attempt.
+    """
+    body = render(head.event, endpoint.subscription.shape_at(head.position))
+    now_s = wall_s()
+    timestamp_s = int(now_s)
+    signature = signing.sign(
+        endpoint.keys_at(now_s * 1000), webhook_id=head.event.id, timestamp_s=timestamp_s, body=body
+    )
+    made = await sender.send(
+        endpoint.target,
+        {
+            "webhook-id": head.event.id,
+            "webhook-timestamp": str(timestamp_s),
+            "webhook-signature": signature,
+            "relay-attempt": str(head.number),
+        },
+        body,
+        timeout_s=timeout_s,
+    )
+    retry_after_s = None
+    if made.retry_after is not None:
+        retry_after_s = parse_retry_after(made.retry_after, now=datetime.fromtimestamp(wall_s(), UTC))
+    return Tried(head, made, classify(made.status_code, failure=made.failure, retry_after_s=retry_after_s))
+
+
+def settlement(
+    tried: Tried, *, endpoint: Endpoint, fence: int, now_ms: int, started_at_s: float, draw: float
+) -> Settlement:
+    """Decide how a delivery goes on after an attempt.
+
+    Args:
+        now_ms: Redis' time.
+        started_at_s: wall clock at which the attempt began.
+        draw: picks the jitter of the next delay; in [0, 1).
+    """
+    head, made, outcome = tried.head, tried.attempt, tried.outcome
+    subscription_id = endpoint.subscription.id
+    if outcome.ours:
+        return Settlement(
+            subscription_id=subscription_id,
+            fence=fence,
+            queue=head.queue,
+            position=head.position,
+            number=head.number,
+            verdict=BACK,
+            due_ms=now_ms + int(OUR_FAULT_WAIT_S * 1000),
+        )
+    verdict, due_ms, announcement = DELIVERED, 0, b""
+    latency_bucket, latency_ms = None, 0
+    if outcome.success:
+        if not head.record.replay:
+            latency_ms = max(now_ms - head.event.timestamp_ms, 0)
+            latency_bucket = bucket_of(latency_ms, LATENCY_MS)
+    elif outcome.gone:
+        # The delivery that met the 410 stays; its subscription is disabled, and goes on from here once enabled again.
+        verdict, due_ms = RETRY, now_ms
+    else:
+        following = next_attempt(
+            endpoint.policy,
+            attempt=head.number,
+            failed_at=datetime.fromtimestamp(now_ms / 1000, UTC),
+            retry_after_s=outcome.retry_after_s,
+            draw=draw,
+        )
+        if isinstance(following, Dead):
+            verdict = DEAD
+            announcement = _dead(endpoint, tried)
+        else:
+            verdict, due_ms = RETRY, int(following.at.timestamp() * 1000)
+    return Settlement(
+        subscription_id=subscription_id,
+        fence=fence,
+        queue=head.queue,
+        position=head.position,
+        number=head.number,
+        verdict=verdict,
+        due_ms=due_ms,
+        attempt=attempt_line(
+            at=rfc3339_ms(int(started_at_s * 1000)),
+            number=head.number,
+            status_code=made.status_code,
+            error=made.error,
+            duration_ms=made.duration_ms,
+            response_excerpt=made.response_excerpt,
+        ),
+        status_class=outcome.status_class.value,
+        duration_bucket=bucket_of(made.duration_ms, DURATION_MS),
+        duration_ms=made.duration_ms,
+        latency_bucket=latency_bucket,
+        latency_ms=latency_ms,
+        announcement=announcement,
+    )
+
+
+def unsent(
+    head_queue: str, position: int, record: Record, *, subscription_id: str, fence: int, verdict: str
+) -> Settlement:
+    """A delivery that ends, or goes back, without an attempt."""
+    return Settlement(
+        subscription_id=subscription_id,
+        fence=fence,
+        queue=head_queue,
+        position=position,
+        number=record.attempts + 1,
+        verdict=verdict,
+    )
+
+
+def _dead(endpoint: Endpoint, tried: Tried) -> bytes:
+    event = tried.head.event
+    if event.type.startswith("relay."):
+        return b""
+    subscription = endpoint.subscription
+    return encode_announcement(
+        OperationalEvent(
+            type="relay.delivery_dead",
+            subject=f"subscription/{subscription.id}",
+            brand=event.brand,
+            venue_id=event.venue_id,
+            partner=subscription.partner,
+            about=subscription.id,
+            data={
+                "subscription": subscription.id,
+                "delivery": delivery_id(subscription.id, tried.head.position),
+                "event": event.id,
+                "type": event.type,
+                "subject": event.subject,
+                "attempts": tried.head.number,
+                "last_error": tried.attempt.error,
+            },
+            nonce=str(tried.head.number),
+        )
+    )

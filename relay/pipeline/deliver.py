@@ -1,0 +1,459 @@
+"""How do events reach partners?  One shift owns lanes that are due, sends their heads at once, and settles.
+
+All that a shift asks of Redis goes in *turns*: what ended is settled, what may begin is taken, what is due is claimed,
+leases are renewed or given back, in one round trip for all lanes together. Between turns it only waits: for an attempt
+to end, for a wake, for the next time something is due.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from relay import logs
+from relay.core import breaker
+from relay.core.breaker import start_concurrency
+from relay.core.deliveries import Record, parse_record
+from relay.core.errors import CorruptStateError
+from relay.core.outcomes import Failure, classify
+from relay.egress.sender import Attempt, Sender
+from relay.pipeline.attempt import BACK, DISCARDED, EXPIRED, Head, Tried, attempt, settlement, unsent
+from relay.pipeline.commit import Committer
+from relay.pipeline.endpoints import Endpoint, Endpoints
+from relay.pipeline.lane_run import RECHECK_MS, LaneRun
+from relay.pipeline.stop import ShiftReport, Stop
+from relay.store import keys
+from relay.store.brands import BrandStore
+from relay.store.lanes import LEASE_MS, LaneStore, Settlement, Taken, TakenHead, Wanted
+from relay.store.log import stored_event
+from relay.store.scripts import Call
+
+LINGER_S = 1.5
+RENEW_S = LEASE_MS / 3000
+CLAIM_MOST = 64
+SWEEP_S = 0.5
+BACKOFF_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverContext:
+    """What a deliver shift works with.
+
+    Attributes:
+        pop: a client of its own for blocking pops.
+        disable: shuts a subscription: id, reason.
+        wall_s: Unix time.
+        draw: a number in [0, 1), for jitter.
+        timeout_s: of one attempt.
+        max_wait_s: longest Retry-After honoured.
+    """
+
+    redis: Redis
+    pop: Redis
+    lanes: LaneStore
+    endpoints: Endpoints
+    brands: BrandStore
+    sender: Sender
+    committer: Committer
+    disable: Callable[[str, str], Awaitable[None]]
+    wall_s: Callable[[], float]
+    draw: Callable[[], float]
+    timeout_s: float
+    max_wait_s: float
+
+
+@dataclass(slots=True)
+class _Ended:
+    """An attempt that has ended, as the next turn needs it."""
+
+    lane: LaneRun
+    settlement: Settlement
+
+
+async def deliver_shift(ctx: DeliverContext, *, owner: str, stop: Stop, concurrency: int) -> ShiftReport:
+    """Deliver until nothing is due and nothing in flight, or until stopped.
+
+    Args:
+        owner: name of this worker, unique among all.
+        concurrency: attempts at once in this process.
+    """
+    shift = _Shift(ctx, owner, stop, concurrency)
+    return await shift.run()
+
+
+@dataclass(slots=True)
+class _Shift:
+    ctx: DeliverContext
+    owner: str
+    stop: Stop
+    places: int
+    lanes: dict[str, LaneRun] = field(default_factory=dict)
+    ended: list[_Ended] = field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    turn_due: asyncio.Event = field(default_factory=asyncio.Event)
+    claim_due: bool = True
+    in_flight: int = 0
+    settled: int = 0
+    redis_ms: int = 0
+    redis_at_s: float = 0.0
+    renewed_at_s: float = 0.0
+    claimed_at_s: float = 0.0
+    next_due_ms: int | None = None
+    announced: bool = False
+    brands: frozenset[str] = frozenset()
+    brands_epoch: int = -1
+
+    def now_ms(self) -> int:
+        """Redis' time, as of the last turn and our own clock since."""
+        return self.redis_ms + int((time.monotonic() - self.redis_at_s) * 1000)
+
+    async def run(self) -> ShiftReport:
+        listener = asyncio.create_task(self._listen())
+        idle_since_s: float | None = None
+        try:
+            while True:
+                self.turn_due.clear()
+                stopping = self.stop.asked
+                try:
+                    worked = await self._turn(stopping=stopping)
+                except RedisError as error:
+                    logs.event("deliver turn failed", level="warning", exc=error, lanes=len(self.lanes))
+                    if stopping and not self.in_flight:
+                        break
+                    await asyncio.sleep(BACKOFF_S)
+                    continue
+                if worked:
+                    idle_since_s = None
+                    continue
+                idle = not self.lanes and not self.in_flight and not self.ended
+                if idle:
+                    idle_since_s = idle_since_s or time.monotonic()
+                    if stopping or time.monotonic() - idle_since_s >= LINGER_S:
+                        break
+                await self._wait(self._patience_s(idle_since_s))
+        finally:
+            listener.cancel()
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(listener, *self.tasks, return_exceptions=True)
+        return ShiftReport(self.settled, self.next_due_ms)
+
+    def _patience_s(self, idle_since_s: float | None) -> float:
+        """How long to wait for something to happen before looking again."""
+        now_ms = self.now_ms()
+        waits = [SWEEP_S if self.in_flight or idle_since_s is None else LINGER_S]
+        if idle_since_s is not None:
+            waits.append(idle_since_s + LINGER_S - time.monotonic())
+        if self.next_due_ms is not None:
+            waits.append((self.next_due_ms - now_ms) / 1000)
+        waits += [(lane.recheck_ms - now_ms) / 1000 for lane in self.lanes.values() if lane.recheck_ms > now_ms]
+        return max(0.001, min(waits))
+
+    async def _wait(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.turn_due.wait()
+        except TimeoutError:
+            pass
+
+    async def _listen(self) -> None:
+        """Wait for wakes: of lanes that are ours by name, of lanes that are nobody's by any word."""
+        own, shared = keys.wake("deliver", self.owner), keys.wake("deliver")
+        while True:
+            try:
+                popped = await self.ctx.pop.blpop([own, shared], timeout=int(LINGER_S * 4))
+                if popped is None:
+                    continue
+                key, name = popped
+                if key.decode() == own:
+                    names = {name, *(await self.ctx.redis.lpop(own, 1000) or [])}
+                    for waiting in names:
+                        lane = self.lanes.get(waiting.decode())
+                        if lane is not None:
+                            lane.hungry = True
+                    if len(names) >= 1000:  # noqa: PLR2004  (the list was full: some name may be missing)
+                        for lane in self.lanes.values():
+                            lane.hungry = True
+                else:
+                    self.claim_due = True
+                self.turn_due.set()
+            except RedisError:
+                await asyncio.sleep(BACKOFF_S)
+
+    async def _turn(self, *, stopping: bool) -> bool:
+        """One round trip; True when it brought or moved anything."""
+        now_s = time.monotonic()
+        now_ms = self.now_ms()
+        calls: list[Call] = []
+        ended, self.ended = self.ended, []
+        noted = [lane for lane in self.lanes.values() if lane.dirty or lane.release_waiting]
+        if ended or noted:
+            notes = [lane.note(now_ms=now_ms) for lane in noted]
+            calls.append(self.ctx.lanes.settle_call([e.settlement for e in ended], notes))
+        wanted = [] if stopping else self._wanted(now_ms)
+        if wanted:
+            calls.append(self.ctx.lanes.take_call([want for _, want in wanted]))
+        claiming = not stopping and self._may_claim(now_s, now_ms)
+        if claiming:
+            calls.append(self.ctx.lanes.claim_call(self.owner, most=min(CLAIM_MOST, self.places - self.in_flight)))
+        given_back = [
+            lane for lane in self.lanes.values() if self._finished(lane, now_ms, stopping=stopping, wanted=wanted)
+        ]
+        renewed = []
+        if now_s - self.renewed_at_s >= RENEW_S:
+            renewed = [lane for lane in self.lanes.values() if lane not in given_back and not lane.lost]
+            self.renewed_at_s = now_s
+        if renewed or given_back:
+            calls.append(
+                self.ctx.lanes.keep_call(
+                    [(lane.subscription_id, lane.fence) for lane in renewed],
+                    [(lane.subscription_id, lane.fence) for lane in given_back if not lane.lost],
+                )
+            )
+        if not calls:
+            return False
+        try:
+            replies = iter(await self.ctx.lanes.run(calls))
+        except BaseException:
+            # Nothing is known of what was executed: settling again is harmless, it says "already".
+            self.ended = ended + self.ended
+            for lane in noted:
+                lane.dirty = True
+            raise
+        if ended or noted:
+            self._settled(ended, next(replies))
+        if wanted:
+            await self._taken([lane for lane, _ in wanted], next(replies))
+        if claiming:
+            self.claim_due = False
+            self.claimed_at_s = now_s
+            self._claimed(next(replies))
+        for lane in given_back:
+            if self.lanes.get(lane.subscription_id) is lane:
+                del self.lanes[lane.subscription_id]
+        if renewed or given_back:
+            kept = next(replies)
+            for lane, outcome in zip(renewed, kept, strict=False):
+                lane.lost = outcome == -1
+        if self.announced:
+            self.announced = False
+            await self.ctx.committer.drain_announcements()
+        return bool(ended or wanted or given_back or (claiming and any(lane.hungry for lane in self.lanes.values())))
+
+    def _wanted(self, now_ms: int) -> list[tuple[LaneRun, Wanted]]:
+        wanted: list[tuple[LaneRun, Wanted]] = []
+        room = self.places - self.in_flight
+        for lane in self.lanes.values():
+            if room <= 0:
+                break
+            if not lane.hungry and lane.recheck_ms <= now_ms and (lane.in_flight or lane.recheck_ms):
+                lane.hungry = True
+                lane.recheck_ms = 0
+            if not lane.hungry:
+                continue
+            endpoint = self.ctx.endpoints.get(lane.subscription_id)
+            if endpoint is None:
+                # Gone, or a newer version has not been read yet: one question tells.
+                if self.ctx.endpoints.epoch >= 0:
+                    wanted.append((lane, Wanted(lane.subscription_id, lane.fence, 0, 0)))
+                continue
+            places = lane.room(endpoint, now_ms=now_ms, process_room=room)
+            if places > 0:
+                fresh, total = lane.split(places)
+                wanted.append((lane, Wanted(lane.subscription_id, lane.fence, fresh, total)))
+                room -= places
+        return wanted
+
+    def _may_claim(self, now_s: float, now_ms: int) -> bool:
+        if self.in_flight >= self.places:
+            return False
+        due = self.next_due_ms is not None and self.next_due_ms <= now_ms
+        return self.claim_due or due or now_s - self.claimed_at_s >= SWEEP_S
+
+    def _finished(self, lane: LaneRun, now_ms: int, *, stopping: bool, wanted: list[tuple[LaneRun, Wanted]]) -> bool:
+        """Whether a lane is given back: nothing under way, and nothing to take before long."""
+        if lane.in_flight or lane.dirty:
+            return False
+        if lane.lost or lane.shut or stopping:
+            return True
+        soon = now_ms < lane.recheck_ms < now_ms + RECHECK_MS
+        return not lane.hungry and not soon and all(lane is not each for each, _ in wanted)
+
+    def _settled(self, ended: list[_Ended], reply: list[object]) -> None:
+        for each, outcome in zip(ended, reply, strict=True):
+            self.settled += 1
+            if outcome == 0:
+                each.lane.lost = True
+                logs.event("settle refused", level="warning", subscription=each.lane.subscription_id)
+            if each.settlement.announcement:
+                self.announced = True
+
+    def _claimed(self, reply: list[object]) -> None:
+        claims = self.ctx.lanes.claims(reply)
+        self._set_clock(claims.now_ms)
+        self.next_due_ms = claims.next_due_ms
+        if len(claims.lanes) >= CLAIM_MOST:
+            self.claim_due = True
+        for claimed in claims.lanes:
+            endpoint = self.ctx.endpoints.get(claimed.subscription_id)
+            ceiling = 1 if endpoint is None else endpoint.subscription.max_concurrency
+            try:
+                circuit = breaker.load(claimed.circuit)
+            except ValueError:
+                circuit = breaker.HEALTHY
+            before = self.lanes.get(claimed.subscription_id)
+            lane = LaneRun(claimed.subscription_id, claimed.fence, circuit, start_concurrency(ceiling))
+            if before is not None:
+                # Our own lease had run out while attempts were under way: they end, and cannot settle any more.
+                before.lost = True
+            self.lanes[claimed.subscription_id] = lane
+
+    async def _taken(self, lanes: list[LaneRun], reply: list[object]) -> None:
+        takings = self.ctx.lanes.takings(reply)
+        self._set_clock(takings.now_ms)
+        if takings.subscriptions_epoch != self.ctx.endpoints.epoch:
+            await self.ctx.endpoints.refresh()
+        if takings.brands_epoch != self.brands_epoch:
+            self.brands_epoch, stored = await self.ctx.brands.snapshot()
+            self.brands = frozenset(stored)
+        for lane, taken in zip(lanes, takings.lanes, strict=True):
+            self._begin(lane, taken)
+
+    def _begin(self, lane: LaneRun, taken: Taken) -> None:
+        if taken.state != "ok":
+            lane.lost = taken.state == "lost"
+            lane.shut = taken.state == "shut"
+            lane.hungry = False
+            return
+        lane.hungry = bool(taken.heads)
+        if not taken.heads:
+            lane.recheck_ms = self.now_ms() + RECHECK_MS if lane.in_flight else 0
+        endpoint = self.ctx.endpoints.get(lane.subscription_id)
+        if endpoint is None:
+            lane.shut = True
+        elif lane.concurrency.ceiling != endpoint.subscription.max_concurrency:
+            lane.concurrency = start_concurrency(endpoint.subscription.max_concurrency)
+        for head in taken.heads:
+            self._begin_one(lane, endpoint, head)
+
+    def _begin_one(self, lane: LaneRun, endpoint: Endpoint | None, taken: TakenHead) -> None:
+        try:
+            record = parse_record(taken.record)
+        except CorruptStateError as error:
+            logs.event("delivery unreadable", level="error", exc=error, subscription=lane.subscription_id)
+            return
+        if endpoint is None:
+            self._end_unsent(lane, taken, record, BACK)
+        elif taken.static is None:
+            self._end_unsent(lane, taken, record, EXPIRED)
+        else:
+            try:
+                event = stored_event(taken.position, taken.static, taken.sequence, taken.previous)
+            except (CorruptStateError, ValueError) as error:
+                logs.event("event unreadable", level="error", exc=error, subscription=lane.subscription_id)
+                self._end_unsent(lane, taken, record, DISCARDED)
+                return
+            max_age_s = endpoint.subscription.max_age_s
+            if event.brand is not None and event.brand not in self.brands:
+                self._end_unsent(lane, taken, record, DISCARDED)
+            elif max_age_s is not None and not record.replay and self.now_ms() - event.timestamp_ms > max_age_s * 1000:
+                self._end_unsent(lane, taken, record, EXPIRED)
+            else:
+                head = Head(taken.queue, taken.position, record, event)
+                probe = lane.begin(endpoint, now_ms=self.now_ms(), timeout_ms=int(self.ctx.timeout_s * 1000))
+                self.in_flight += 1
+                task = asyncio.create_task(self._attempt(lane, endpoint, head, probe=probe))
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
+
+    def _end_unsent(self, lane: LaneRun, taken: TakenHead, record: Record, verdict: str) -> None:
+        self.ended.append(
+            _Ended(
+                lane,
+                unsent(
+                    taken.queue,
+                    taken.position,
+                    record,
+                    subscription_id=lane.subscription_id,
+                    fence=lane.fence,
+                    verdict=verdict,
+                ),
+            )
+        )
+        lane.hungry = True
+        self.turn_due.set()
+
+    async def _attempt(self, lane: LaneRun, endpoint: Endpoint, head: Head, *, probe: bool) -> None:
+        started_ms, started_at_s = self.now_ms(), self.ctx.wall_s()
+        try:
+            tried = await attempt(self.ctx.sender, endpoint, head, wall_s=self.ctx.wall_s, timeout_s=self.ctx.timeout_s)
+        except Exception as error:  # noqa: BLE001  (the outer edge of one delivery: the rest goes on)
+            logs.event("attempt failed inside", level="error", exc=error, subscription=lane.subscription_id)
+            made = Attempt(failure=Failure.INTERNAL, error="internal: the relay failed; see its log")
+            tried = Tried(head, made, classify(None, failure=Failure.INTERNAL))
+        finally:
+            self.in_flight -= 1
+        now_ms = self.now_ms()
+        lane.end(
+            tried.outcome,
+            subject=head.queue,
+            probe=probe,
+            started_ms=started_ms,
+            now_ms=now_ms,
+            draw=self.ctx.draw(),
+            max_wait_s=self.ctx.max_wait_s,
+        )
+        self.ended.append(
+            _Ended(
+                lane,
+                settlement(
+                    tried,
+                    endpoint=endpoint,
+                    fence=lane.fence,
+                    now_ms=now_ms,
+                    started_at_s=started_at_s,
+                    draw=self.ctx.draw(),
+                ),
+            )
+        )
+        self.turn_due.set()
+        self._log(lane, tried)
+        await self._judge(lane, tried, now_ms)
+
+    def _log(self, lane: LaneRun, tried: Tried) -> None:
+        head, made = tried.head, tried.attempt
+        logs.event(
+            "attempt",
+            level="debug" if tried.outcome.success else "info",
+            subscription=lane.subscription_id,
+            event_id=head.event.id,
+            type=head.event.type,
+            brand=head.event.brand,
+            subject=head.event.subject,
+            number=head.number,
+            status_class=tried.outcome.status_class.value,
+            status_code=made.status_code,
+            error=made.error,
+            duration_ms=made.duration_ms,
+        )
+
+    async def _judge(self, lane: LaneRun, tried: Tried, now_ms: int) -> None:
+        """Disable the subscription where its partner said so, or has not answered for five days."""
+        if tried.outcome.gone:
+            await self._disable(lane, "the endpoint answered 410 Gone")
+        elif not tried.outcome.success and breaker.disable_due(lane.circuit.failing_since_ms, now_ms):
+            await self._disable(lane, "no success for five days")
+
+    async def _disable(self, lane: LaneRun, reason: str) -> None:
+        lane.shut = True
+        try:
+            await self.ctx.disable(lane.subscription_id, reason)
+        except RedisError as error:
+            # The next attempt meets the same and tries again.
+            logs.event("disable failed", level="warning", exc=error, subscription=lane.subscription_id)
+
+    def _set_clock(self, now_ms: int) -> None:
+        self.redis_ms, self.redis_at_s = now_ms, time.monotonic()

@@ -1,0 +1,101 @@
+"""What does sending to a subscription take?  Prepared once for each version of the subscriptions."""
+
+from dataclasses import dataclass
+
+import orjson
+
+from relay import logs
+from relay.core.errors import CorruptStateError
+from relay.core.rates import Rate, parse_rate
+from relay.core.retry import RetryPolicy
+from relay.core.signing import SigningKey, parse_signing_key
+from relay.egress.sender import Sender, Target
+from relay.store.subscriptions import Subscription, SubscriptionStore
+from relay.store.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A partner's endpoint, ready to be called.
+
+    Attributes:
+        keys: with the epoch ms until which each signs, None for the present one.
+        rate: None for no limit.
+    """
+
+    subscription: Subscription
+    target: Target
+    keys: tuple[tuple[SigningKey, int | None], ...]
+    policy: RetryPolicy
+    rate: Rate | None
+
+    def keys_at(self, now_ms: float) -> list[SigningKey]:
+        """The keys that sign now, the present one first."""
+        return [key for key, until_ms in self.keys if until_ms is None or until_ms > now_ms]
+
+
+class Endpoints:
+    """Every subscription that is pushed to, as of an epoch."""
+
+    def __init__(self, *, subscriptions: SubscriptionStore, vault: Vault, sender: Sender, policy: RetryPolicy) -> None:
+        self._subscriptions = subscriptions
+        self._vault = vault
+        self._sender = sender
+        self._policy = policy
+        self._epoch = -1
+        self._stored: dict[str, Subscription] = {}
+        self._prepared: dict[str, Endpoint] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Version of the subscriptions that is held."""
+        return self._epoch
+
+    async def refresh(self, epoch: int | None = None) -> None:
+        """Read the subscriptions again unless they are still at ``epoch``."""
+        if epoch is not None and epoch == self._epoch:
+            return
+        self._epoch, stored = await self._subscriptions.snapshot()
+        previous = self._stored
+        self._stored = {key: document.value for key, document in stored.items()}
+        # Unchanged subscriptions keep what was prepared for them: a thousand of them must not be parsed for one change.
+        self._prepared = {
+            key: endpoint for key, endpoint in self._prepared.items() if self._stored.get(key) == previous.get(key)
+        }
+
+    def get(self, subscription_id: str) -> Endpoint | None:
+        """The endpoint, or None where there is nothing to push to, or it cannot be read."""
+        prepared = self._prepared.get(subscription_id)
+        if prepared is None:
+            subscription = self._stored.get(subscription_id)
+            if subscription is None or subscription.url is None:
+                return None
+            try:
+                prepared = self.prepare(subscription)
+            except (CorruptStateError, ValueError) as error:
+                logs.event("subscription unreadable", level="error", exc=error, subscription=subscription_id)
+                return None
+            self._prepared[subscription_id] = prepared
+        return prepared
+
+    def prepare(self, subscription: Subscription) -> Endpoint:
+        """Open the secrets of a subscription, and put together what every request to it has in common.
+
+        Raises:
+            CorruptStateError: a secret cannot be decrypted.
+            ValueError: the stored URL or a rate is not allowed any more.
+        """
+        if subscription.url is None:
+            raise ValueError("a subscription without url is pulled from, not pushed to")
+        headers = {} if subscription.headers is None else orjson.loads(self._vault.open(subscription.headers))
+        return Endpoint(
+            subscription=subscription,
+            target=self._sender.target(subscription.url, {**headers, "relay-subscription": subscription.id}),
+            keys=tuple(
+                (parse_signing_key(self._vault.open(secret.sealed)), secret.until_ms) for secret in subscription.secrets
+            ),
+            policy=self._policy
+            if subscription.retry_schedule_s is None
+            else RetryPolicy(subscription.retry_schedule_s, self._policy.jitter, self._policy.max_wait_s),
+            rate=None if subscription.rate_limit is None else parse_rate(subscription.rate_limit),
+        )
