@@ -41,7 +41,7 @@ class Failure:
     Attributes:
         status: the HTTP status; 200 is possible.
         kind: what to make of it.
-        slug: Clopos' own name for it, lower case with underscores, at most 64 characters; else ``http_503`` or ``refused``.
+        slug: Clopos' own name for it, lower case with underscores, at most 64; else ``http_503`` or ``refused``.
         message: what Clopos says, at most 200 characters, with what looks like a token, a number or an address masked.
         expires_at: when the token expired, as Clopos says it (ISO 8601), at most 40 characters.
     """

@@ -7,6 +7,7 @@
     │   │   ├── SignInError         the credentials or the token
     │   │   ├── ThrottledError      the quota; says how long to wait
     │   │   └── UnknownThingError   404: no such order, no such venue
+    │   ├── HeldBackError           it was not asked: an earlier failure or the quota says to wait
     │   ├── PageUnreadable          it answered with what is not a page: not_json, truncated, …
     │   └── RowUnreadable           one row of a page; the others go on
     ├── CallerError                 whoever called us: the API's client, the operator
@@ -112,6 +113,20 @@ class UnknownThingError(RefusedError):
     """Clopos does not know the order, the venue or whatever was asked for."""
 
     default_reason = "not_found"
+
+
+class HeldBackError(CloposError):
+    """Clopos was not asked: the quota leaves no room, or a failure a while ago said to wait.
+
+    Attributes:
+        wait_s: how long it makes no sense to ask again, in seconds.
+    """
+
+    default_reason = "held_back"
+
+    def __init__(self, message: str, *, reason: str | None = None, wait_s: float) -> None:
+        super().__init__(message, reason=reason)
+        self.wait_s = wait_s
 
 
 class PageUnreadable(CloposError):  # noqa: N818 - reads as the sentence its callers say

@@ -183,3 +183,16 @@ def canonical_json(value: Any, *, sort_keys: bool = False) -> bytes:
         sort_keys: write the same bytes whatever the key order; for hashing.
     """
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort_keys else None)
+
+
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""One escape of a JSON string, a surrogate pair being one; the group is there for half a pair."""
+
+
+def repair_json(data: bytes) -> bytes:
+    """Give a JSON text with each escaped half of a surrogate pair replaced by U+FFFD, all else byte for byte."""
+    if b"\\ud" not in data and b"\\uD" not in data:
+        return data
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], data)
