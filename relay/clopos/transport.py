@@ -1,0 +1,158 @@
+"""One request to Clopos and its answer: within a deadline, up to a size, to one host, without cookies or proxies.
+
+What goes wrong on the way is translated here, and only here, into ``NoAnswerError``.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.metadata import version
+from typing import Any, Final
+
+import httpx2 as httpx
+import orjson
+
+from relay.core.errors import NoAnswerError
+
+MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+"""A longer answer is dropped unread: 200 rows of the documented size have 0.3 MB, the largest on record 20 MB."""
+
+CONNECT_S: Final = 5.0
+"""Deadline of a connection, TLS included; the deadline of the request goes on counting."""
+
+_USER_AGENT: Final = f"clopos-relay/{version('clopos-relay')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send.
+
+    Attributes:
+        url: absolute, without query.
+        params: of the query, in order.
+        headers: may hold the token, so they are not shown.
+        json: the body; None for none.
+    """
+
+    method: str
+    url: str
+    params: Sequence[tuple[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whole.
+
+    Attributes:
+        headers: names in lower case; of a repeated one the last.
+        body: holds personal data, so it is not shown.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+class Transport:
+    """The connections of one process to Clopos; close it with ``aclose``."""
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None, max_connections: int = 128) -> None:
+        self._http = httpx.AsyncClient(
+            verify=tls if tls is not None else ssl.create_default_context(),
+            trust_env=False,
+            follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            timeout=httpx.Timeout(None, connect=CONNECT_S),
+            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
+            headers={"user-agent": _USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def exchange(self, request: Request, *, deadline_s: float) -> Answer:
+        """Send a request and read its answer to the end.
+
+        Args:
+            request: what to send.
+            deadline_s: for all of it: a free connection, connecting, sending, and the last byte of the answer.
+
+        Raises:
+            NoAnswerError: ``dns``, ``tls``, ``connect``, ``reset``, ``truncated``, ``timeout`` or ``oversize``.
+        """
+        body = None if request.json is None else orjson.dumps(request.json)
+        headers = dict(request.headers)
+        if body is not None:
+            headers["content-type"] = "application/json"
+        try:
+            async with (
+                asyncio.timeout(deadline_s),
+                self._http.stream(
+                    request.method, request.url, params=list(request.params) or None, headers=headers, content=body
+                ) as response,
+            ):
+                return Answer(response.status_code, _lowered(response.headers), await _read(response))
+        except TimeoutError:
+            raise NoAnswerError(f"Clopos did not answer within {deadline_s:g} s.", reason="timeout") from None
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
+            raise _no_answer(error) from None
+
+
+async def _read(response: httpx.Response) -> bytes:
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", ""):
+        # Asked for identity; what unpacks to any size is not unpacked.
+        raise NoAnswerError("The answer is compressed, which was not asked for.", reason="oversize")
+    with suppress(ValueError):
+        if int(response.headers.get("content-length", "0")) > MAX_BODY_BYTES:
+            raise _oversize()
+    chunks: list[bytes] = []
+    size_bytes = 0
+    async for chunk in response.aiter_raw():
+        size_bytes += len(chunk)
+        if size_bytes > MAX_BODY_BYTES:
+            raise _oversize()
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _oversize() -> NoAnswerError:
+    return NoAnswerError(f"The answer is larger than {MAX_BODY_BYTES >> 20} MiB and was not read.", reason="oversize")
+
+
+def _lowered(headers: httpx.Headers) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers.raw}
+
+
+def _no_answer(error: Exception) -> NoAnswerError:
+    match error:
+        case httpx.TimeoutException():
+            return NoAnswerError("Clopos did not answer in time.", reason="timeout")
+        case httpx.ConnectError():
+            return _not_connected(error)
+        case httpx.RemoteProtocolError() if "complete message body" in str(error) or "chunked" in str(error):
+            return NoAnswerError("The answer ended before its end.", reason="truncated")
+        case httpx.RemoteProtocolError():
+            return NoAnswerError("Clopos closed the connection, or answered with what is not HTTP.", reason="reset")
+        case _:
+            return NoAnswerError("The connection to Clopos broke.", reason="reset")
+
+
+def _not_connected(error: Exception) -> NoAnswerError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, socket.gaierror):
+            return NoAnswerError("The host name of Clopos' API cannot be resolved.", reason="dns")
+        if isinstance(cause, ssl.SSLError):
+            return NoAnswerError(
+                "The certificate of Clopos' API is not valid, or it speaks no TLS that we do.", reason="tls"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return NoAnswerError("Clopos' API cannot be connected to.", reason="connect")
