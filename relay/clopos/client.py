@@ -248,7 +248,7 @@ class CloposClient:
         try:
             place = await self._quota.acquire_sign_in()
             if not isinstance(place, Granted):
-                raise ThrottledError(  # noqa: TRY301  recorded below like an answer that says so
+                raise ThrottledError(
                     "This address has used up its sign-ins.", reason="throttled_sign_in", wait_s=place.wait_ms / 1000
                 )
             signed_in = await sign_in(self._transport, access)
@@ -305,4 +305,3 @@ def outcome_of(error: CloposError | None) -> str:
 
 def _is_about_the_token(kind: FailureKind, status: int) -> bool:
     return status == _UNAUTHORIZED and kind in (FailureKind.EXPIRED, FailureKind.UNAUTHORIZED)
-
