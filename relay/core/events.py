@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from relay.core.drafts import Draft, Origin, draft, event_id
+from relay.core.event_types import EVENT_TYPES, OPERATIONAL, EventType
 from relay.core.operational import (
     brand_failing,
     brand_recovered,
@@ -17,7 +18,6 @@ from relay.core.operational import (
     test_sent,
 )
 from relay.core.packing import pack_static, unpack_static
-from relay.core.schemas import EVENT_TYPES, OPERATIONAL, EventType
 from relay.core.shaping import PLAIN, Shape, apply_shape
 
 __all__ = [

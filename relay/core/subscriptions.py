@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from relay.core.errors import Problem
-from relay.core.schemas import EVENT_TYPES, OPERATIONAL
+from relay.core.event_types import EVENT_TYPES, OPERATIONAL
 from relay.core.shaping import PLAIN, Shape, apply_shape, check_redact
 
 __all__ = [
