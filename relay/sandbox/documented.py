@@ -64,8 +64,8 @@ def seed(world: World) -> None:
     """Put the documented brand into a world.
 
     Order 1 and stations 1 to 3 are the documentation's rows. Order 108 is the one whose cancelling it shows, still
-    pending here. Orders 42 and 77 are made up, so that the list's ``total`` is the documented 4; they are older, so that
-    the list's first row is the documented one.
+    pending here. Orders 42 and 77 are made up, so that the list's ``total`` is the documented 4; they are older, so
+    that the list's first row is the documented one.
     """
     world.add_brand(BRAND, is_test=True)
     world.add_brand(PRODUCTION_BRAND, is_test=False)

@@ -50,8 +50,8 @@ class Fault:
         reset: ``RateLimit-Reset`` of a 429, any text; None leaves out all three headers.
         body: for ``body``.
         content_type: for ``body``.
-        part: the share of the body that arrives, for ``cut-json`` and ``short-body`` (half unless given) and for ``reset``
-            (None: reset before the status line).
+        part: the share of the body that arrives, for ``cut-json`` and ``short-body`` (half unless given) and for
+            ``reset`` (None: before the status line).
         chunk_bytes: for ``trickle``.
         id: number of the rule.
         matched: how many requests it met.

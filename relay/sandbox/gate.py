@@ -1,4 +1,8 @@
-"""Who may pass, checked in the documented order: tier 2, token, signature, expiry, integrator, test mode, tier 3, permission."""
+"""Who may pass, checked in the documented order.
+
+Tier 2 (failures of the address), token present, signature, expiry, integrator active, test or production, tier 3 (quota
+of the brand), permission; the route's own 400 and 404 come after.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -100,9 +104,7 @@ def sign_in(service: Service) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         tier = service.limits.sign_ins(_address(request))
         try:
-            if not tier.admits(service.clock()):
-                raise Refused(THROTTLED)
-            tier.window.hit(service.clock())
+            _count(tier, service.clock())
             response = _issue(service, await _body(request))
         except Refused as refused:
             response = _refusal(service, refused)
@@ -129,11 +131,15 @@ def _admit(service: Service, request: Request, resource: str, passage: Passage) 
         raise Refused(MISMATCH)
     quota = service.limits.quota(claims.integrator_id, claims.brand)
     passage.tiers.append(quota)
-    if not quota.admits(now_s):
-        raise Refused(THROTTLED)
-    quota.window.hit(now_s)
+    _count(quota, now_s)
     _check_permission(brand, service.world.clients.get(claims.client_id), resource)
     return Caller(brand, claims.venue_id, request.headers.get("x-venue"))
+
+
+def _count(tier: Tier, now_s: float) -> None:
+    if not tier.admits(now_s):
+        raise Refused(THROTTLED)
+    tier.window.hit(now_s)
 
 
 def _claims(service: Service, token: str | None, now_s: float) -> Claims:

@@ -32,7 +32,7 @@ CUSTOMERS = (
     "Sevinj Template",
 )
 STREETS = ("Imaginary Ave", "Nowhere St", "Placeholder Rd", "Made-up Lane")
-COMMENTS = ("", "", "Leave at the door", "Ring twice", "No cutlery", "Call on arrival", "Qapıda gözləyin")
+COMMENTS = ("", "", "Leave at the door", "Ring twice", "No cutlery", "Call on arrival", "Zəng etməyin")
 SALE_TYPE_DELIVERY = 2
 
 

@@ -60,9 +60,10 @@ class ListQuery:
 
 
 def parameters(query_string: str) -> dict[str, dict[str, str]]:
-    """Sort a query string by parameter: ``sort[0]=id`` becomes ``{"sort": {"0": "id"}}``, ``page=2`` ``{"page": {"": "2"}}``.
+    """Sort a query string by parameter and index.
 
-    ``with[]=a&with[]=b`` is numbered from 0, two indexes are joined by a dot (``filters[0][1]`` is ``0.1``), and of a
+    ``sort[0]=id`` becomes ``{"sort": {"0": "id"}}``, ``page=2`` ``{"page": {"": "2"}}``; ``with[]=a&with[]=b``
+    is numbered from 0, two indexes are joined by a dot (``filters[0][1]`` is ``0.1``), and of a
     repeated key the last value stands.
     """
     found: dict[str, dict[str, str]] = {}

@@ -17,7 +17,8 @@ _OPTIONAL_IN_PAYLOAD = (
     "customer_id",
     "sale_type_id",
 )
-_MAIN_CARD = {"id": 1, "name": "Cash"}
+_OPTIONAL_IN_META = ("comment", "discount", "orderTotal")
+_CASH = {"id": 1, "name": "Cash"}
 
 
 def order_text(
@@ -59,7 +60,7 @@ def receipt_row(receipt: Receipt) -> dict[str, Any]:
         "service_notification_id": receipt.service_notification_id,
         "status": receipt.status,
         "total": receipt.total,
-        "payment_methods": [] if closed_at is None else [{**_MAIN_CARD, "amount": receipt.total}],
+        "payment_methods": [] if closed_at is None else [{**_CASH, "amount": receipt.total}],
         "created_at": local_time(receipt.opened_s),
         "updated_at": closed_at or local_time(receipt.opened_s),
         "closed_at": closed_at,
@@ -87,8 +88,11 @@ def _only(row: dict[str, Any], columns: str) -> dict[str, Any]:
 
 
 def _bent_row(row: dict[str, Any], order: Order, switches: Switches) -> dict[str, Any]:
-    if switches.nulls_for_missing and isinstance(row.get("payload"), dict):
-        row["payload"] = dict.fromkeys(_OPTIONAL_IN_PAYLOAD) | row["payload"]
+    payload = row.get("payload")
+    if isinstance(payload, dict):
+        row["payload"] = _completed(payload, switches)
+    if switches.empty_objects_as_lists and row["integration_response"] is None:
+        row["integration_response"] = {}
     if switches.extra_fields:
         row |= {
             "receive_user_id": None if order.receipt_id is None else 7,
@@ -100,6 +104,17 @@ def _bent_row(row: dict[str, Any], order: Order, switches: Switches) -> dict[str
             "not_in_any_document": {"nested": [1, {"deep": True}]},
         }
     return {name: _bent(value, name, switches) for name, value in row.items()}
+
+
+def _completed(payload: dict[str, Any], switches: Switches) -> dict[str, Any]:
+    """The payload with the keys that other switches then bend: absent ones as null, an absent discount as ``{}``."""
+    meta = payload.get("meta", {})
+    if switches.nulls_for_missing:
+        payload = dict.fromkeys(_OPTIONAL_IN_PAYLOAD) | payload
+        meta = dict.fromkeys(_OPTIONAL_IN_META) | meta if isinstance(meta, dict) else meta
+    if switches.empty_objects_as_lists and isinstance(meta, dict):
+        meta = {**meta, "discount": meta.get("discount") or {}}
+    return {**payload, "meta": meta} if "meta" in payload else payload
 
 
 def _bent(value: Any, name: str, switches: Switches) -> Any:

@@ -1,4 +1,4 @@
-"""A restaurant's evening that happens by itself: a seeded agenda of orders placed, accepted, changed, delivered, cancelled."""
+"""A restaurant's evening that happens by itself: a seeded agenda of what orders and stations go through."""
 
 import asyncio
 import heapq
@@ -78,7 +78,7 @@ class Scenario:
 
     @property
     def next_s(self) -> float:
-        """When the next thing happens (Unix seconds of the world's clock)."""
+        """When the next thing happens (Unix seconds of the world's clock): where a virtual clock may jump to."""
         return self._agenda[0][0]
 
     def now_s(self) -> float:

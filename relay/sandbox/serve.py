@@ -170,6 +170,8 @@ async def _served(app: ASGIApp, sock: socket.socket, service: Service) -> AsyncI
     starting = asyncio.create_task(server.up.wait())
     await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
     starting.cancel()
+    if serving.done():
+        await serving
     try:
         yield
     finally:

@@ -37,7 +37,7 @@ class Switches:
         booleans_as_numbers: 0 and 1 for false and true inside payloads.
         nulls_for_missing: optional keys are there, and null.
         extra_fields: rows carry more keys than the documentation shows.
-        live_envelope: successes carry ``time``, ``timestamp`` and ``unix``, and lists ``sorts``, as the live service's did.
+        live_envelope: successes carry ``time``, ``timestamp`` and ``unix``, and lists ``sorts``, as the live service's.
         rate_limit_headers: authenticated responses carry the ``RateLimit-*`` headers.
         latency_ms: pause before each answer of the API.
         quota_per_minute: tier 3, for one integrator and brand.

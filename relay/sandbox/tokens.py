@@ -114,7 +114,7 @@ class Signer:
 
 
 def peek(token: str | None) -> dict[str, Any]:
-    """Read a token's claims without checking anything, for the journal and for matching faults; {} if there are none."""
+    """Read a token's claims without checking anything, for journal and faults; {} if there are none."""
     try:
         claims = json.loads(_bytes((token or "").split(".")[1]))
     except (IndexError, ValueError):

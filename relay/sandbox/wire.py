@@ -24,7 +24,11 @@ TRANSPORT_KEY = "sandbox.transport"
 _HALF = 0.5
 _NO_LINGER = struct.pack("ii", 1, 0)
 _NEEDS_ANSWER = frozenset({"empty-list", "slow", "trickle", "cut-json", "short-body"})
-_MAINTENANCE = "<!doctype html><title>Maintenance</title><h1>We will be back soon</h1>"
+_PAGES = {
+    "502-html": (502, "502 Bad Gateway"),
+    "504-after": (504, "504 Gateway Time-out"),
+    "html-200": (200, "We will be back soon"),
+}
 
 
 @dataclass(slots=True)
@@ -155,32 +159,29 @@ class Wire:
 
 def _replaced(service: Service, fault: Fault, honest: Answer) -> Answer:
     """The answer that a fault gives in the honest one's place."""
+    answer = honest
     match fault.kind:
         case "status":
             phrase = HTTPStatus(fault.status).phrase if fault.status in set(HTTPStatus) else "Unknown"
             slug = phrase.lower().replace(" ", "_")
-            return _json(fault.status, Problem(fault.status, phrase, slug, slug).body(service.switches.error_shape))
+            answer = _json(fault.status, Problem(fault.status, phrase, slug, slug).body(service.switches.error_shape))
         case "429":
-            return _throttled(service, fault)
-        case "502-html":
-            return _html(502, "<!doctype html><title>502 Bad Gateway</title><h1>502 Bad Gateway</h1>")
-        case "504-after":
-            return _html(504, "<!doctype html><title>504</title><h1>504 Gateway Time-out</h1>")
-        case "html-200":
-            return _html(200, _MAINTENANCE)
+            answer = _throttled(service, fault)
         case "success-false":
             problem = Problem(200, "The operation failed", "operation_failed", "operation_failed")
-            return _json(200, {"success": False} | problem.body(service.switches.error_shape))
+            answer = _json(200, {"success": False} | problem.body(service.switches.error_shape))
+        case "502-html" | "504-after" | "html-200":
+            status, title = _PAGES[fault.kind]
+            page = f"<!doctype html><title>{title}</title><h1>{title}</h1>"
+            answer = Answer(status, [(b"content-type", b"text/html; charset=utf-8")]).with_body(page.encode())
         case "body":
             content_type = (b"content-type", fault.content_type.encode())
-            return Answer(fault.status, [content_type]).with_body(fault.body.encode(errors="surrogateescape"))
-        case "empty-list":
-            envelope = json.loads(honest.body)
-            return honest.with_body(dumps(envelope | {"data": []}).encode())
+            answer = Answer(fault.status, [content_type]).with_body(fault.body.encode(errors="surrogateescape"))
+        case "empty-list" if honest.status == HTTPStatus.OK:
+            answer = honest.with_body(dumps(json.loads(honest.body) | {"data": []}).encode())
         case "cut-json":
-            return honest.with_body(_part(honest.body, fault))
-        case _:
-            return honest
+            answer = honest.with_body(_part(honest.body, fault))
+    return answer
 
 
 def _throttled(service: Service, fault: Fault) -> Answer:
@@ -198,10 +199,6 @@ def _throttled(service: Service, fault: Fault) -> Answer:
 
 def _json(status: int, body: dict[str, Any]) -> Answer:
     return Answer(status, [(b"content-type", b"application/json")]).with_body(dumps(body).encode())
-
-
-def _html(status: int, page: str) -> Answer:
-    return Answer(status, [(b"content-type", b"text/html; charset=utf-8")]).with_body(page.encode())
 
 
 async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> Answer:

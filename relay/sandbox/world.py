@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from random import Random
@@ -147,7 +148,10 @@ class World:
             brand: an existing brand.
             venue_id: an existing venue of it.
             fields: any of the row's fields. ``payload`` replaces the whole made-up payload; ``id`` defaults to the
-                brand's next; ``created_at`` and ``updated_at`` to now. Keys that the documented row lacks are added to it.
+                brand's next; ``created_at`` and ``updated_at`` to now. Keys that the documented row lacks are added.
+
+        Raises:
+            UnknownError: there is no such brand or venue.
         """
         self.venue(brand, venue_id)
         shelf = self.brand(brand)
@@ -160,6 +164,26 @@ class World:
         self.insert(order)
         self._note(brand, venue_id, "order.placed", order.id, order.status)
         return order
+
+    def place_many(
+        self, brand: str, venue_id: int, *, count: int, spacing_s: float = 0.0, **fields: Any
+    ) -> list[Order]:
+        """Place orders that came in one after the other, the last of them now.
+
+        Args:
+            brand: an existing brand.
+            venue_id: an existing venue of it.
+            count: how many.
+            spacing_s: from one to the next, in seconds.
+            fields: as for ``place``, the same for all.
+        """
+        now_s, offset_s = self.clock(), self._updated_offset_s()
+        placed = []
+        for nth in range(count):
+            at_s = now_s - (count - 1 - nth) * spacing_s
+            times = {"created_at": stamps.stamp(at_s), "updated_at": stamps.stamp(at_s + offset_s)}
+            placed.append(self.place(brand, venue_id, **(times | fields)))
+        return placed
 
     def insert(self, order: Order) -> None:
         """Put a finished row in, as it is, without noting a change."""
@@ -180,7 +204,7 @@ class World:
         self.set_status(order, IGNORE)
 
     def set_status(self, order: Order, status: str) -> None:
-        """Give an order any status, documented or not; one that it has already changes nothing, ``updated_at`` included."""
+        """Give an order any status, documented or not; the one that it has changes nothing, ``updated_at`` included."""
         if order.status == status:
             return
         with self.brand(order.brand).orders.changing(order):
@@ -273,12 +297,15 @@ class World:
         if self.switches.updated_at == "still" and status_only:
             return before
         if self.switches.updated_at == "backwards":
-            return stamps.stamp(stamps.epoch_s(before) - 1)
+            with suppress(ValueError, TypeError):  # a row may hold anything, if somebody wrote it there
+                return stamps.stamp(stamps.epoch_s(before) - 1)
         return self._now_as_updated()
 
     def _now_as_updated(self) -> str:
-        offset_s = 0 if self.switches.updated_at == "honest" else stamps.BAKU_OFFSET_S
-        return stamps.stamp(self.clock() + offset_s)
+        return stamps.stamp(self.clock() + self._updated_offset_s())
+
+    def _updated_offset_s(self) -> int:
+        return 0 if self.switches.updated_at == "honest" else stamps.BAKU_OFFSET_S
 
     def _note(self, brand: str, venue_id: int, what: str, subject_id: int, status: str | int | None = None) -> None:
         self.history.append(Change(self.clock(), brand, venue_id, what, subject_id, status))
