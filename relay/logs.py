@@ -67,7 +67,7 @@ def configure(log_format: LogFormat | None, *, stream: TextIO | None = None, **a
     Args:
         log_format: None for ``console`` on a terminal and ``json`` elsewhere.
         stream: where to; stderr unless given.
-        always: fields of every line of this process, as ``process="worker-poll-1"``.
+        always: fields of every JSON line of this process, as ``role="worker"``; on a console they would be noise.
     """
     stream = stream or sys.stderr
     readable = log_format == "console" or (log_format is None and stream.isatty())
@@ -89,9 +89,20 @@ def configure(log_format: LogFormat | None, *, stream: TextIO | None = None, **a
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(**always)
+    structlog.contextvars.bind_contextvars(**({} if readable else always))
     logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()], force=True)
     logging.captureWarnings(capture=True)
+
+
+def pass_on(process: str, line: str) -> None:
+    """Write a line that a process of ours wrote to its stderr: JSON as it is, other text with the name before it."""
+    config = structlog.get_config()
+    writer = config["logger_factory"]
+    readable = not isinstance(config["processors"][-1], structlog.processors.JSONRenderer)
+    if isinstance(writer, Writer) and (readable or line.startswith("{")):
+        writer.msg(f"{process:<18} {line}" if readable else line)
+    else:
+        event("output", process=process, line=line)
 
 
 def flush(timeout_s: float = 1.0) -> None:
@@ -165,7 +176,7 @@ class _FromLibraries(logging.Handler):
 
 
 def _clean(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {_clean_text(key): _clean_value(key, value, 0) for key, value in fields.items()}
+    return {printable(key): _clean_value(key, value, 0) for key, value in fields.items()}
 
 
 def _clean_value(key: str, value: Any, depth: int) -> Any:
@@ -176,13 +187,14 @@ def _clean_value(key: str, value: Any, depth: int) -> Any:
     if depth >= _DEEPEST:
         return "…"
     if isinstance(value, Mapping):
-        return {_clean_text(str(name)): _clean_value(str(name), inner, depth + 1) for name, inner in value.items()}
+        return {printable(str(name)): _clean_value(str(name), inner, depth + 1) for name, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_clean_value(key, inner, depth + 1) for inner in value]
-    return _clean_text(value if isinstance(value, str) else str(value))
+    return printable(value if isinstance(value, str) else str(value))
 
 
-def _clean_text(text: str) -> str:
+def printable(text: str) -> str:
+    """Make a text harmless to print: one line, no escape sequences, no turned direction, no secret, not endless."""
     shown = _IN_TEXT.sub("***", text[:_LONGEST_TEXT])
     if len(text) > _LONGEST_TEXT:
         shown += "…"

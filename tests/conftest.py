@@ -1,18 +1,22 @@
 """What every test may ask for: a real Redis, empty at the start of each test."""
 
+import asyncio
 import contextlib
 import signal
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from starlette.types import ASGIApp
 
 from relay.supervise.processes import dies_with_parent
 from relay.supervise.redis_server import find_redis_server, redis_answers, redis_command
@@ -31,7 +35,7 @@ class RedisServer:
         """Start it and wait until it answers; `extra` are further options, as `--maxmemory 3mb`."""
         command = [*redis_command(find_redis_server(), folder=self.folder, unix_socket=self.socket), *extra]
         with (self.folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=dies_with_parent())  # noqa: PLW1509,S603  no threads are running that hold locks; a fixed command
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=dies_with_parent())  # noqa: PLW1509  it asks the kernel for one thing
         deadline = time.monotonic() + 20
         while not redis_answers(self.socket):
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -98,3 +102,29 @@ def own_redis() -> Iterator[RedisServer]:
         server.start()
         yield server
         server.kill()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to pytest."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _listening(app: ASGIApp) -> AsyncIterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        server = _Server(uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
+        serving = asyncio.create_task(
+            server.serve(sockets=[sock])
+        )  # connections wait in the socket's queue until it is up
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+def listening() -> Callable[[ASGIApp], contextlib.AbstractAsyncContextManager[str]]:
+    """Serve an ASGI app on a real socket: `async with listening(app) as url`."""
+    return _listening

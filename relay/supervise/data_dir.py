@@ -1,4 +1,4 @@
-"""What does a relay on one machine keep in its data directory? Generated keys, for its owner only; and an embedded Redis' data."""
+"""What does a relay on one machine keep in its data directory? Generated keys, its owner's only; and its own Redis."""
 
 import base64
 import contextlib
@@ -120,8 +120,11 @@ class RedisDir:
 def _make_private(path: Path) -> None:
     """Make a directory for its owner only, and see that an existing one is that."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o700)  # refused where it is another's, and then it is not used
+    facts = path.stat()
+    if facts.st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, "it belongs to somebody else")
+    if facts.st_mode & 0o077:
+        path.chmod(0o700)
 
 
 @contextlib.contextmanager
