@@ -1,0 +1,96 @@
+#!lua
+-- reopen.lua: make deliveries pending again, or make them where there were none: retry, replay, a start in the past.
+--
+-- KEYS  1 log (stream)  2 clock (string)  3 lanes due (zset)
+-- ARGV  1 stem of lanes' keys  2 subscription  3 replay ('' none)  4 1 when it is pulled from only  5 stem of wake
+--       lists of owners  6 shared wake list  7 1 to make deliveries where there are none; then for each delivery:
+--         position · queue · brand
+-- Returns { lanes that nobody owns and that are due now, { one a delivery: 'pending' (it was, and is due now),
+--         'reopened', 'made', 'gone' (the log has no such event any more, or there is no such delivery) } }
+-- Appended at the tail of its queue: what is queued goes first, so a replay never overtakes live traffic of its subject.
+-- Atomic because state, queue and counters must agree.
+
+local STAMPS_PER_MS = 2048
+local call, format = redis.call, string.format
+local lane = ARGV[1] .. ARGV[2]
+local time = call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local stamp = tonumber(call('GET', KEYS[2]) or '0')
+local NAMES = { d = 'delivered', x = 'dead', e = 'expired', c = 'discarded' }
+
+local function stream_id(position)
+  return format('%.0f-%.0f', math.floor(position / STAMPS_PER_MS), position % STAMPS_PER_MS)
+end
+
+local results = {}
+for cursor = 8, #ARGV, 3 do
+  local position, queue, brand = ARGV[cursor], ARGV[cursor + 1], ARGV[cursor + 2]
+  local id = stream_id(tonumber(position))
+  local record = call('HGET', lane .. ':dlv', position)
+  local entry = call('XRANGE', lane .. ':log', id, id)[1]
+  local known = record or (entry and #entry[2] == 2)
+  local result
+  if #call('XRANGE', KEYS[1], id, id) == 0 then
+    result = 'gone'
+  elseif not known then
+    if ARGV[7] ~= '1' then
+      result = 'gone'
+    else
+      result = 'made'
+      stamp = math.max(stamp + 1, now_ms * STAMPS_PER_MS)
+      local made = stream_id(stamp)
+      if ARGV[4] == '1' then
+        if entry then
+          result = 'pending'
+        else
+          call('XADD', lane .. ':log', made, 'b', brand, 'p', position, 'n', '1')
+        end
+      else
+        call('XADD', lane .. ':log', made, 'b', brand, 'p', position)
+        call('HSET', lane .. ':dlv', position, 'p|0|' .. format('%.0f', stamp) .. '|' .. ARGV[3] .. '|')
+        call('HINCRBY', lane, 'matched', 1)
+      end
+    end
+  else
+    local state, attempts, made, replay, rest = string.match(record or 'p|0|||', '^(%a)|(%d+)|([^|]*)|([^|]*)|(.*)$')
+    if state == 'p' then
+      result = 'pending'
+      for _, name in ipairs({ queue, queue .. '#' .. position }) do
+        if call('LINDEX', lane .. ':q:' .. name, 0) == position then
+          local score = tonumber(call('ZSCORE', lane .. ':retry', name) or '0')
+          if score > now_ms then call('ZADD', lane .. ':retry', now_ms, name) end
+        end
+      end
+    else
+      result = 'reopened'
+      call('HSET', lane .. ':dlv', position, 'p|' .. attempts .. '|' .. made .. '|' .. ARGV[3] .. '|' .. rest)
+      call('HINCRBY', lane, NAMES[state], -1)
+      if state == 'x' then call('ZREM', lane .. ':dead', position) end
+    end
+  end
+  if (result == 'made' and ARGV[4] ~= '1') or result == 'reopened' then
+    call('HINCRBY', lane, 'pending', 1)
+    if call('RPUSH', lane .. ':q:' .. queue, position) == 1 then call('ZADD', lane .. ':ready', position, queue) end
+  end
+  results[#results + 1] = result
+end
+call('SET', KEYS[2], format('%.0f', stamp))
+
+local orphans = 0
+local state = call('HMGET', lane, 'gate', 'owner', 'until')
+if not state[1] then
+  if state[2] and tonumber(state[3] or '0') > now_ms then
+    if call('LLEN', ARGV[5] .. state[2]) < 1000 then
+      call('RPUSH', ARGV[5] .. state[2], ARGV[2])
+      call('PEXPIRE', ARGV[5] .. state[2], 60000)
+    end
+  else
+    call('ZADD', KEYS[3], 'LT', now_ms, ARGV[2])
+    orphans = 1
+    if call('LLEN', ARGV[6]) == 0 then
+      call('RPUSH', ARGV[6], '1')
+      call('PEXPIRE', ARGV[6], 60000)
+    end
+  end
+end
+return { orphans, results }
