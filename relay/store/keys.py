@@ -35,8 +35,8 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:quota:{integrator}:{brand} | string | requests of the last minute, packed (see quota_acquire.lua) | TTL 10 min |
 | relay:quota-address | string | failed requests and sign-ins of the last minute, all brands | TTL 10 min |
 | relay:token:{brand} | hash | token of Clopos (sealed), its times, who renews it, why signing in failed | TTL 1 day past its end |
-| relay:slots:{kind} | zset | slot of a shift (queued or running) -> ms when it lapses | TTL 60 s, renewed |
-| relay:slots:{kind}:state | hash | slot -> q queued, b busy, or ms until which it waits for a wake | TTL 60 s, renewed |
+| relay:slots:{kind}:queued | zset | slot of a shift that was enqueued -> ms when it lapses | TTL 60 s |
+| relay:slots:{kind}:running | zset | slot of a shift that runs -> ms when it lapses | TTL 60 s, renewed |
 | relay:workers:{kind} | set | names of the processes that run shifts of that kind | when their own key has ended |
 | relay:workers:{kind}:{name} | string | that it lives, and where | TTL 30 s, renewed every 10 s |
 | relay:lease:scheduler | string | the scheduler that wakes the others | TTL 20 s, renewed |
@@ -112,7 +112,7 @@ def token(brand: str) -> str:
 
 
 def slots(kind: str) -> str:
-    """Set of the slots of one kind's shifts; ``:state`` what each does."""
+    """Stem of the slots of one kind's shifts; ``:queued`` and ``:running``."""
     return f"{PREFIX}slots:{kind}"
 
 

@@ -1,7 +1,10 @@
-"""How many shifts of a kind run or are about to, which of them waits for a wake, and what is due?
+"""Who looks for work of a kind: how many shifts run or are about to, and is one more needed?
 
 An RQ job is only a wake: "look for work of this kind". Its slot is ours, and short-lived: RQ's own ways to keep a job
 from being there twice outlive a worker that was killed.
+
+A running shift, however busy, looks whenever ``keys.wake(kind)`` holds something, and claims what it has room for. So
+where one runs it is told, and another is enqueued only if something stays due all the same.
 """
 
 from __future__ import annotations
@@ -26,13 +29,12 @@ QUEUED_MS: Final = 10_000
 RUNNING_MS: Final = 12_000
 """A slot whose shift has not kept it by then lapses: its worker was killed. Shifts keep theirs every ``KEEP_S``."""
 KEEP_S: Final = 4.0
-LINGER_S: Final = 1.5
-"""How long a shift waits for more before it ends, so that a steady trickle does not pay for a job per event."""
+LATE_MS: Final = 500
+"""What has been due for longer shows that the shifts that run do not keep up."""
 LEASE_MS: Final = 20_000
 """How long nobody else becomes the scheduler after the last sweep of the one that is."""
 
 _TYPES: Final = (
-    (":state", "hash"),
     (":slots:", "zset"),
     (":workers:", "set"),
     (":wake:", "list"),
@@ -44,14 +46,16 @@ _TYPES: Final = (
 class Taken(StrEnum):
     """What became of a wake."""
 
+    NOTHING = "nothing"
+    """Nothing of the kind is due: somebody has seen to it."""
     ENQUEUE = "enqueue"
     """The slot is taken: enqueue a shift with it."""
     PUSHED = "pushed"
-    """A waiting shift was woken."""
+    """A running shift was told."""
     COVERED = "covered"
-    """A shift that was woken before has yet to look."""
+    """A shift that was woken or told has yet to look."""
     FULL = "full"
-    """Every worker is busy, and looks again when it is done."""
+    """There are as many shifts as workers; the running ones were told."""
     NOBODY = "nobody"
     """No worker of the kind lives; the first that comes looks for itself."""
 
@@ -90,8 +94,8 @@ class Slots:
         """Answer a wake: take ``slot`` (a new name) for a shift to be enqueued, or say why there is no need."""
         reply = await self._run(
             "slot_take",
-            [*_slot_keys(kind), keys.workers(kind), keys.wake(kind)],
-            [slot, QUEUED_MS, f"{keys.workers(kind)}:"],
+            [*_slot_keys(kind), keys.workers(kind), keys.wake(kind), DUE[kind]],
+            [slot, QUEUED_MS, f"{keys.workers(kind)}:", LATE_MS],
         )
         return Taken(reply.decode())
 
@@ -106,32 +110,7 @@ class Slots:
 
     async def keep(self, kind: str, slot: str) -> None:
         """Renew the slot of a running shift; to be called every ``KEEP_S``."""
-        await self._run("slot_keep", _slot_keys(kind), [slot, RUNNING_MS, ""])
-
-    async def linger(self, kind: str, slot: str, *, timeout_s: float = LINGER_S) -> bool:
-        """Wait for work, when nothing could be claimed.
-
-        A wake given to the kind, or to this very shift (``keys.wake(kind, slot)``), ends the wait. Cancelling it is
-        safe: the wake it may have swallowed was for something due, which ``release`` sees.
-
-        Args:
-            kind: what the shift is for.
-            slot: its slot, which is its name as an owner.
-            timeout_s: the longest wait.
-
-        Returns:
-            True: look again, something is due, or was made so. False: nothing came.
-        """
-        wait_ms = int(
-            await self._run(
-                "slot_wait", [*_slot_keys(kind), DUE[kind]], [slot, max(1, round(timeout_s * 1000)), RUNNING_MS]
-            )
-        )
-        if wait_ms == 0:
-            return True
-        popped = await self._blocking.blpop([keys.wake(kind, slot), keys.wake(kind)], timeout=wait_ms / 1000)
-        await self._run("slot_keep", _slot_keys(kind), [slot, RUNNING_MS, "1"])
-        return popped is not None or wait_ms < round(timeout_s * 1000)
+        await self._run("slot_keep", _slot_keys(kind)[1:], [slot, RUNNING_MS])
 
     async def release(self, kind: str, slot: str) -> tuple[bool, int | None]:
         """Give the slot back, and look once more.
@@ -172,18 +151,15 @@ class Slots:
         await self._run("scheduler_leave", [keys.SCHEDULER_LEASE, keys.SCHEDULER_NEXT], [owner])
 
     async def census(self, kind: str) -> dict[str, int]:
-        """Count the kind's shifts by what they do: ``queued``, ``busy``, ``waiting``."""
+        """Count the kind's shifts: ``queued`` and ``running``."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
-            pipe.zrange(keys.slots(kind), 0, -1, withscores=True)
-            pipe.hgetall(f"{keys.slots(kind)}:state")
-            (seconds, micros), lapses, states = await pipe.execute()
+            for key in _slot_keys(kind):
+                pipe.zrange(key, 0, -1, withscores=True)
+            (seconds, micros), *found = await pipe.execute()
         now_ms = seconds * 1000 + micros / 1000
-        counts = {"queued": 0, "busy": 0, "waiting": 0}
-        for slot, lapse_ms in lapses:
-            if lapse_ms > now_ms:
-                counts[{b"q": "queued", b"b": "busy"}.get(states.get(slot, b"b"), "waiting")] += 1
-        return counts
+        queued, running = (sum(lapse_ms > now_ms for _, lapse_ms in slots) for slots in found)
+        return {"queued": queued, "running": running}
 
     async def _run(self, name: str, names: list[str], args: list[Argument]) -> Any:
         try:
@@ -206,4 +182,4 @@ class Slots:
 
 
 def _slot_keys(kind: str) -> list[str]:
-    return [keys.slots(kind), f"{keys.slots(kind)}:state"]
+    return [f"{keys.slots(kind)}:queued", f"{keys.slots(kind)}:running"]

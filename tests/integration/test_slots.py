@@ -1,18 +1,19 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from relay.store import keys
 from relay.store.connection import Timeouts, open_redis
 from relay.store.presence import Presence
 from relay.store.scripts import Scripts
-from relay.store.slots import DUE, KINDS, Slots, Taken
+from relay.store.slots import DUE, KINDS, LATE_MS, Slots, Taken
 
 KIND = "deliver"
+QUEUED, RUNNING = (f"{keys.slots(KIND)}:{state}" for state in ("queued", "running"))
 
 
 @pytest.fixture
@@ -32,39 +33,73 @@ async def make_due(redis: Redis, *, in_ms: int = 0, kind: str = KIND) -> None:
     await redis.zadd(DUE[kind], {"thing": seconds * 1000 + micros // 1000 + in_ms})
 
 
+async def make_late(redis: Redis) -> None:
+    await make_due(redis, in_ms=-LATE_MS - 1)
+
+
 async def let_lapse(redis: Redis, slot: str) -> None:
     """What twelve seconds without a sign of life do."""
-    await redis.zadd(keys.slots(KIND), {slot: 1})
+    for key in (QUEUED, RUNNING):
+        await redis.zadd(key, {slot: 1}, xx=True)
 
 
-async def until_blocked(redis: Redis) -> None:
-    """Wait until a client blocks in a pop."""
-    while (await redis.info("clients"))["blocked_clients"] == 0:  # noqa: ASYNC110  Redis has no event for it
-        await asyncio.sleep(0)
+async def run_shift(slots: Slots, slot: str) -> None:
+    assert await slots.take(KIND, slot) is Taken.ENQUEUE
+    assert await slots.start(KIND, slot)
 
 
 async def test_a_wake_without_workers_takes_no_slot(slots: Slots, redis: Redis) -> None:
+    await make_due(redis)
     assert await slots.take(KIND, "s1") is Taken.NOBODY
-    assert await redis.exists(keys.slots(KIND)) == 0
+    assert await redis.exists(QUEUED) == 0
 
 
-async def test_wakes_between_enqueueing_and_beginning_collapse_into_one(slots: Slots, presence: Presence) -> None:
+async def test_a_wake_for_what_somebody_has_seen_to_enqueues_nothing(
+    slots: Slots, presence: Presence, redis: Redis
+) -> None:
     await presence.beat(KIND, "w1")
-    await presence.beat(KIND, "w2")
-    assert await slots.take(KIND, "s1") is Taken.ENQUEUE
-    assert await slots.take(KIND, "s2") is Taken.COVERED
-    assert await slots.start(KIND, "s1")
-    assert await slots.take(KIND, "s3") is Taken.ENQUEUE
+    assert await slots.take(KIND, "s1") is Taken.NOTHING
+    await make_due(redis, in_ms=60_000)
+    assert await slots.take(KIND, "s1") is Taken.NOTHING
 
 
-async def test_there_are_at_most_as_many_shifts_as_workers(slots: Slots, presence: Presence) -> None:
+async def test_wakes_between_enqueueing_and_beginning_collapse_into_one(
+    slots: Slots, presence: Presence, redis: Redis
+) -> None:
     for name in ("w1", "w2"):
         await presence.beat(KIND, name)
-    for slot in ("s1", "s2"):
-        assert await slots.take(KIND, slot) is Taken.ENQUEUE
-        assert await slots.start(KIND, slot)
+    await make_due(redis)
+    assert await slots.take(KIND, "s1") is Taken.ENQUEUE
+    await make_due(redis)
+    assert await slots.take(KIND, "s2") is Taken.COVERED
+    assert await slots.census(KIND) == {"queued": 1, "running": 0}
+
+
+async def test_a_running_shift_is_told_instead_of_enqueueing_another(
+    slots: Slots, presence: Presence, redis: Redis
+) -> None:
+    for name in ("w1", "w2"):
+        await presence.beat(KIND, name)
+    await make_due(redis)
+    await run_shift(slots, "s1")
+    await make_due(redis)
+    assert await slots.take(KIND, "s2") is Taken.PUSHED
+    await make_due(redis)
+    assert await slots.take(KIND, "s3") is Taken.COVERED
+    assert await redis.lrange(keys.wake(KIND), 0, -1) == [b"1"]
+    assert 0 < await redis.pttl(keys.wake(KIND)) <= 60_000
+
+
+async def test_shifts_that_do_not_keep_up_get_company_up_to_the_number_of_workers(
+    slots: Slots, presence: Presence, redis: Redis
+) -> None:
+    for name in ("w1", "w2"):
+        await presence.beat(KIND, name)
+    await make_late(redis)
+    await run_shift(slots, "s1")
+    await run_shift(slots, "s2")
     assert await slots.take(KIND, "s3") is Taken.FULL
-    assert await slots.census(KIND) == {"queued": 0, "busy": 2, "waiting": 0}
+    assert await slots.census(KIND) == {"queued": 0, "running": 2}
 
 
 async def test_a_worker_that_left_or_died_does_not_count(slots: Slots, presence: Presence, redis: Redis) -> None:
@@ -73,8 +108,8 @@ async def test_a_worker_that_left_or_died_does_not_count(slots: Slots, presence:
     await presence.leave(KIND, "left")
     await redis.delete(f"{keys.workers(KIND)}:died")  # what its thirty seconds do
     assert await presence.count(KIND) == 1
-    assert await slots.take(KIND, "s1") is Taken.ENQUEUE
-    assert await slots.start(KIND, "s1")
+    await make_late(redis)
+    await run_shift(slots, "s1")
     assert await slots.take(KIND, "s2") is Taken.FULL
     assert await redis.smembers(keys.workers(KIND)) == {b"w1"}
 
@@ -85,117 +120,94 @@ async def test_a_worker_that_was_taken_off_the_list_comes_back_with_its_next_bea
     await presence.beat(KIND, "w1")
     await redis.flushall()
     await presence.beat(KIND, "w1")
+    await make_due(redis)
     assert await slots.take(KIND, "s1") is Taken.ENQUEUE
 
 
-async def test_kinds_do_not_share_slots(slots: Slots, presence: Presence) -> None:
+async def test_kinds_do_not_share_slots(slots: Slots, presence: Presence, redis: Redis) -> None:
     for kind in KINDS:
         await presence.beat(kind, "w")
+        await make_due(redis, kind=kind)
         assert await slots.take(kind, "s") is Taken.ENQUEUE
 
 
 async def test_a_slot_that_was_queued_and_never_begun_lapses(slots: Slots, presence: Presence, redis: Redis) -> None:
     await presence.beat(KIND, "w1")
+    await make_due(redis)
     assert await slots.take(KIND, "s1") is Taken.ENQUEUE
-    lapse_ms = await redis.zscore(keys.slots(KIND), "s1")
+    lapse_ms = await redis.zscore(QUEUED, "s1")
     seconds, _ = await redis.time()
     assert lapse_ms is not None
     assert seconds * 1000 < lapse_ms <= (seconds + 11) * 1000
     await let_lapse(redis, "s1")
     assert await slots.take(KIND, "s2") is Taken.ENQUEUE
-    assert await redis.hkeys(f"{keys.slots(KIND)}:state") == [b"s2"]
+    assert await redis.zrange(QUEUED, 0, -1) == [b"s2"]
+
+
+async def test_a_job_that_was_lost_holds_nobody_up_who_could_run_another(
+    slots: Slots, presence: Presence, redis: Redis
+) -> None:
+    for name in ("w1", "w2"):
+        await presence.beat(KIND, name)
+    await make_due(redis)
+    assert await slots.take(KIND, "lost") is Taken.ENQUEUE
+    await make_late(redis)
+    assert await slots.take(KIND, "s2") is Taken.ENQUEUE
 
 
 async def test_a_late_job_begins_only_where_there_is_room(slots: Slots, presence: Presence, redis: Redis) -> None:
     await presence.beat(KIND, "w1")
-    await slots.take(KIND, "s1")
+    await make_due(redis)
+    assert await slots.take(KIND, "s1") is Taken.ENQUEUE
     await let_lapse(redis, "s1")
-    assert await slots.take(KIND, "s2") is Taken.ENQUEUE
-    assert await slots.start(KIND, "s2")
+    await run_shift(slots, "s2")
     assert not await slots.start(KIND, "s1")
     await slots.release(KIND, "s2")
     assert await slots.start(KIND, "s1")
 
 
-async def test_a_job_that_is_there_twice_runs_once(slots: Slots, presence: Presence) -> None:
+async def test_a_job_that_is_there_twice_runs_once(slots: Slots, presence: Presence, redis: Redis) -> None:
     for name in ("w1", "w2"):
         await presence.beat(KIND, name)
-    await slots.take(KIND, "s1")
-    assert await slots.start(KIND, "s1")
+    await make_due(redis)
+    await run_shift(slots, "s1")
     assert not await slots.start(KIND, "s1")
+
+
+async def test_the_slot_of_a_killed_shift_lapses(slots: Slots, presence: Presence, redis: Redis) -> None:
+    await presence.beat(KIND, "w1")
+    await make_due(redis)
+    await run_shift(slots, "killed")
+    lapse_ms = await redis.zscore(RUNNING, "killed")
+    seconds, _ = await redis.time()
+    assert lapse_ms is not None
+    assert lapse_ms <= (seconds + 13) * 1000
+    await let_lapse(redis, "killed")
+    assert await slots.take(KIND, "s2") is Taken.ENQUEUE
 
 
 async def test_a_shift_that_was_stopped_and_goes_on_counts_again(
     slots: Slots, presence: Presence, redis: Redis
 ) -> None:
     await presence.beat(KIND, "w1")
-    await slots.take(KIND, "s1")
-    await slots.start(KIND, "s1")
+    await make_late(redis)
+    await run_shift(slots, "s1")
     await let_lapse(redis, "s1")
-    assert await slots.census(KIND) == {"queued": 0, "busy": 0, "waiting": 0}
+    assert await slots.census(KIND) == {"queued": 0, "running": 0}
     await slots.keep(KIND, "s1")
     assert await slots.take(KIND, "s2") is Taken.FULL
-
-
-async def test_a_lingering_shift_is_woken_instead_of_enqueueing_another(
-    slots: Slots, presence: Presence, redis: Redis
-) -> None:
-    for name in ("w1", "w2"):
-        await presence.beat(KIND, name)
-    await slots.take(KIND, "s1")
-    await slots.start(KIND, "s1")
-    lingering = asyncio.create_task(slots.linger(KIND, "s1", timeout_s=20))
-    await until_blocked(redis)
-    assert (await slots.census(KIND))["waiting"] == 1
-    assert await slots.take(KIND, "s2") is Taken.PUSHED
-    assert await lingering is True
-    assert await slots.census(KIND) == {"queued": 0, "busy": 1, "waiting": 0}
-
-
-async def test_a_lingering_shift_hears_what_is_meant_for_it_alone(slots: Slots, redis: Redis) -> None:
-    lingering = asyncio.create_task(slots.linger(KIND, "s1", timeout_s=20))
-    await until_blocked(redis)
-    await redis.rpush(keys.wake(KIND, "s1"), "1")
-    assert await lingering is True
-
-
-async def test_a_lingering_shift_that_hears_nothing_ends(slots: Slots) -> None:
-    assert await slots.linger(KIND, "s1", timeout_s=0.02) is False
-
-
-async def test_a_shift_does_not_linger_while_something_is_due(slots: Slots, redis: Redis) -> None:
-    await make_due(redis)
-    assert await slots.linger(KIND, "s1", timeout_s=20) is True
-
-
-async def test_a_lingering_shift_looks_again_when_something_becomes_due(slots: Slots, redis: Redis) -> None:
-    await make_due(redis, in_ms=30)
-    assert await slots.linger(KIND, "s1", timeout_s=20) is True
-    assert await slots.is_due(KIND)
-
-
-async def test_a_shift_that_was_killed_while_it_lingered_swallows_no_wake(
-    slots: Slots, presence: Presence, redis: Redis
-) -> None:
-    for name in ("w1", "w2"):
-        await presence.beat(KIND, name)
-    await redis.zadd(keys.slots(KIND), {"killed": 1e15})
-    await redis.hset(f"{keys.slots(KIND)}:state", "killed", "1")  # it meant to wait until then
-    assert await slots.take(KIND, "s2") is Taken.ENQUEUE
 
 
 async def test_giving_a_slot_back_tells_what_became_due_meanwhile(
     slots: Slots, presence: Presence, redis: Redis
 ) -> None:
     await presence.beat(KIND, "w1")
-    await slots.take(KIND, "s1")
-    await slots.start(KIND, "s1")
     await make_due(redis)
-    assert await slots.take(KIND, "s2") is Taken.FULL
+    await run_shift(slots, "s1")
     due, next_ms = await slots.release(KIND, "s1")
     assert due
     assert next_ms is not None
-    assert await redis.exists(keys.slots(KIND), f"{keys.slots(KIND)}:state") == 0
+    assert await redis.exists(QUEUED, RUNNING) == 0
 
 
 async def test_giving_a_slot_back_wakes_the_scheduler_for_what_is_due_before_it_looks(
@@ -246,20 +258,29 @@ async def test_garbage_among_the_due_things_of_one_kind_stops_no_other(slots: Sl
 
 async def test_garbage_in_the_place_of_slots_is_discarded(slots: Slots, presence: Presence, redis: Redis) -> None:
     await presence.beat(KIND, "w1")
-    await redis.set(keys.slots(KIND), "garbage")
-    await redis.rpush(f"{keys.slots(KIND)}:state", "garbage")
-    assert await slots.take(KIND, "s1") is Taken.ENQUEUE
-    await redis.set(keys.slots(KIND), "garbage")
+    await make_due(redis)
+    await redis.set(QUEUED, "garbage")
+    await redis.set(keys.wake(KIND), "garbage")
+    await run_shift(slots, "s1")
+    await redis.set(RUNNING, "garbage")
     await slots.keep(KIND, "s1")
-    assert (await slots.census(KIND))["queued"] == 1
+    assert await slots.take(KIND, "s2") is Taken.PUSHED
+
+
+async def test_garbage_in_the_place_of_what_is_due_is_left_to_its_owner(slots: Slots, redis: Redis) -> None:
+    await redis.set(DUE[KIND], "garbage")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await slots.take(KIND, "s1")
+    assert await redis.get(DUE[KIND]) == b"garbage"
 
 
 async def test_slots_end_by_themselves_when_everybody_is_gone(slots: Slots, presence: Presence, redis: Redis) -> None:
-    await presence.beat(KIND, "w1")
-    await slots.take(KIND, "s1")
-    await slots.start(KIND, "s1")
-    await slots.linger(KIND, "s1", timeout_s=0.01)
-    for key in (keys.slots(KIND), f"{keys.slots(KIND)}:state"):
+    for name in ("w1", "w2"):
+        await presence.beat(KIND, name)
+    await make_late(redis)
+    await run_shift(slots, "s1")
+    await slots.take(KIND, "s2")
+    for key in (QUEUED, RUNNING):
         assert 0 < await redis.pttl(key) <= 60_000
 
 

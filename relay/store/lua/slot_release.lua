@@ -1,18 +1,17 @@
 #!lua flags=allow-oom
 -- slot_release.lua: give a slot back, and look once more for due work.
 --
--- KEYS  1 slots of the kind (zset)  2 their states (hash)  3 what is due of the kind (zset: thing -> ms)
+-- KEYS  1 slots queued (zset)  2 slots running (zset)  3 what is due of the kind (zset: thing -> ms)
 --       4 when the scheduler wakes next (string, ms)  5 wake list of the scheduler
 -- ARGV  1 slot
 -- Returns { 1 something is due now, else 0; ms when the next thing is due (-1: nothing is) }
--- Atomic because a wake that came while the slot was taken was answered 'full': what it was for must be seen here. What
--- is due later than now, and earlier than the scheduler means to wake, wakes the scheduler.
+-- Atomic because a wake that came before was told to this shift, and one that comes after finds its place free: what
+-- became due in between must be seen here. What is due earlier than the scheduler means to wake wakes it.
 
-local call, format = redis.call, string.format
+local call = redis.call
 local time = call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-call('ZREM', KEYS[1], ARGV[1])
-call('HDEL', KEYS[2], ARGV[1])
+for index = 1, 2 do call('ZREM', KEYS[index], ARGV[1]) end
 local head = call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
 if not head[2] then return { 0, -1 } end
 local due_ms = math.ceil(tonumber(head[2]))
