@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+from relay.core.normalize import canonical_json
 
 DIGEST_BYTES = 8
 
@@ -12,5 +12,4 @@ DIGEST_BYTES = 8
 def content_digest(value: Mapping[str, Any]) -> str:
     """Digest of an object without ``updated_at``, independent of the order of its keys; 16 hex digits."""
     content = {key: part for key, part in value.items() if key != "updated_at"}
-    encoded = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME)
-    return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).hexdigest()
+    return hashlib.blake2b(canonical_json(content, sort_keys=True), digest_size=DIGEST_BYTES).hexdigest()

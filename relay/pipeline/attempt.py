@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from relay.core import signing
 from relay.core.buckets import DURATION_MS, LATENCY_MS, bucket_of
 from relay.core.deliveries import Record, attempt_line
-from relay.core.events import StoredEvent, render
+from relay.core.events import StoredEvent, delivery_dead, render, rfc3339, subscription_subject
 from relay.core.outcomes import OUR_FAULT_WAIT_S, Outcome, classify
 from relay.core.retry import Dead, next_attempt, parse_retry_after
-from relay.core.times import rfc3339_ms
-from relay.egress.sender import Attempt, Sender
+from relay.egress.sender import Attempt, OutboundRequest, Sender
 from relay.pipeline.commit import OperationalEvent, encode_announcement
 from relay.pipeline.endpoints import Endpoint
 from relay.store.lanes import Settlement
@@ -60,17 +59,14 @@ async def attempt(
     signature = signing.sign(
         endpoint.keys_at(now_s * 1000), webhook_id=head.event.id, timestamp_s=timestamp_s, body=body
     )
-    made = await sender.send(
-        endpoint.target,
-        {
-            "webhook-id": head.event.id,
-            "webhook-timestamp": str(timestamp_s),
-            "webhook-signature": signature,
-            "relay-attempt": str(head.number),
-        },
-        body,
-        timeout_s=timeout_s,
-    )
+    headers = {
+        **endpoint.headers,
+        "webhook-id": head.event.id,
+        "webhook-timestamp": str(timestamp_s),
+        "webhook-signature": signature,
+        "relay-attempt": str(head.number),
+    }
+    made = await sender.send(OutboundRequest(endpoint.url, headers, body, timeout_s))
     retry_after_s = None
     if made.retry_after is not None:
         retry_after_s = parse_retry_after(made.retry_after, now=datetime.fromtimestamp(wall_s(), UTC))
@@ -130,7 +126,7 @@ def settlement(
         verdict=verdict,
         due_ms=due_ms,
         attempt=attempt_line(
-            at=rfc3339_ms(int(started_at_s * 1000)),
+            at=rfc3339(int(started_at_s * 1000)),
             number=head.number,
             status_code=made.status_code,
             error=made.error,
@@ -165,23 +161,24 @@ def _dead(endpoint: Endpoint, tried: Tried) -> bytes:
     if event.type.startswith("relay."):
         return b""
     subscription = endpoint.subscription
+    change = delivery_dead(
+        subscription=subscription.id,
+        delivery=delivery_id(subscription.id, tried.head.position),
+        event=event.id,
+        type=event.type,
+        subject=event.subject,
+        attempts=tried.head.number,
+        last_error=tried.attempt.error,
+    )
     return encode_announcement(
         OperationalEvent(
-            type="relay.delivery_dead",
-            subject=f"subscription/{subscription.id}",
+            type=change.type,
+            subject=subscription_subject(subscription.id),
             brand=event.brand,
             venue_id=event.venue_id,
             partner=subscription.partner,
             about=subscription.id,
-            data={
-                "subscription": subscription.id,
-                "delivery": delivery_id(subscription.id, tried.head.position),
-                "event": event.id,
-                "type": event.type,
-                "subject": event.subject,
-                "attempts": tried.head.number,
-                "last_error": tried.attempt.error,
-            },
+            data=change.data,
             nonce=str(tried.head.number),
         )
     )

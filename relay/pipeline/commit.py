@@ -13,7 +13,7 @@ from relay import logs
 from relay.core.changes import Change
 from relay.core.digests import content_digest
 from relay.core.errors import StaleError
-from relay.core.events import Draft, draft, pack_static
+from relay.core.events import Draft, Origin, draft, pack_static
 from relay.core.normalize import NORMALIZER_VERSION
 from relay.core.subscriptions import Router
 from relay.store import keys
@@ -99,6 +99,7 @@ class OperationalEvent(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     brand: str | None = None
     venue_id: int | None = None
+    origin: str = Origin.COMMAND.value
     partner: str | None = None
     about: str | None = None
     data: dict[str, Any]
@@ -125,7 +126,7 @@ class Committer:
         subscriptions: SubscriptionStore,
         wake: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._redis = redis
+        self._redis: Any = redis  # redis-py's annotations cannot say that replies are bytes
         self._commits = commits
         self._snapshots = snapshots
         self._subscriptions = subscriptions
@@ -187,11 +188,13 @@ class Committer:
                 brand=event.brand,
                 venue_id=event.venue_id,
                 subject=event.subject,
-                origin="poll" if event.type.startswith("relay.brand_") else "command",
+                origin=event.origin,
                 previous_id=None if head is None else head.event_id,
                 raw=None,
             )
-            wanted = routing.router.match(event.brand, event.venue_id, event.type, partner=event.partner)
+            wanted = routing.router.match(
+                event.brand, event.venue_id, event.type, partner=event.partner, about=event.about
+            )
             entry = Entry(
                 entity=event.subject,
                 head=head,
@@ -203,9 +206,7 @@ class Committer:
                 ),
                 packed=b"",
                 settled=True,
-                announcement=_announcement(
-                    made, tuple(routing.references[s] for s in wanted if s != event.about), listed=listed
-                ),
+                announcement=_announcement(made, tuple(routing.references[s] for s in wanted), listed=listed),
             )
             answer = await self._commits.commit(
                 OPERATIONAL_SCOPE, [entry], started=started, fence=None, epoch=routing.epoch

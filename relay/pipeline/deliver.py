@@ -9,16 +9,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from relay import logs
 from relay.core import breaker
 from relay.core.breaker import start_concurrency
-from relay.core.deliveries import Record, parse_record
+from relay.core.deliveries import FRESH, Record, parse_record
 from relay.core.errors import CorruptStateError
-from relay.core.outcomes import Failure, classify
+from relay.core.outcomes import Failure, StatusClass, classify
 from relay.egress.sender import Attempt, Sender
 from relay.pipeline.attempt import BACK, DISCARDED, EXPIRED, Head, Tried, attempt, settlement, unsent
 from relay.pipeline.commit import Committer
@@ -27,7 +27,7 @@ from relay.pipeline.lane_run import RECHECK_MS, LaneRun
 from relay.pipeline.stop import ShiftReport, Stop
 from relay.store import keys
 from relay.store.brands import BrandStore
-from relay.store.lanes import LEASE_MS, LaneStore, Settlement, Taken, TakenHead, Wanted
+from relay.store.lanes import LEASE_MS, Claimed, LaneStore, Settlement, Taken, TakenHead, Wanted
 from relay.store.log import stored_event
 from relay.store.scripts import Call
 
@@ -43,7 +43,8 @@ class DeliverContext:
     """What a deliver shift works with.
 
     Attributes:
-        pop: a client of its own for blocking pops.
+        redis: a client whose replies are bytes.
+        pop: another one, for blocking pops.
         disable: shuts a subscription: id, reason.
         wall_s: Unix time.
         draw: a number in [0, 1), for jitter.
@@ -51,8 +52,8 @@ class DeliverContext:
         max_wait_s: longest Retry-After honoured.
     """
 
-    redis: Redis
-    pop: Redis
+    redis: Any
+    pop: Any
     lanes: LaneStore
     endpoints: Endpoints
     brands: BrandStore
@@ -63,6 +64,25 @@ class DeliverContext:
     draw: Callable[[], float]
     timeout_s: float
     max_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One call of a turn, and what to do with its reply; ``undo`` when nobody knows whether it was executed."""
+
+    name: str
+    call: Call
+    done: Callable[[list[Any]], Awaitable[bool]]
+    undo: Callable[[], None] = lambda: None
+
+
+def _finished(lane: LaneRun, now_ms: int, *, stopping: bool) -> bool:
+    """Whether a lane is given back: nothing under way, and nothing to take before long."""
+    if lane.in_flight or lane.dirty or lane.release_waiting:
+        return False
+    if lane.lost or lane.shut or stopping:
+        return True
+    return not lane.hungry and not now_ms < lane.recheck_ms < now_ms + RECHECK_MS
 
 
 @dataclass(slots=True)
@@ -185,63 +205,122 @@ class _Shift:
 
     async def _turn(self, *, stopping: bool) -> bool:
         """One round trip; True when it brought or moved anything."""
-        now_s = time.monotonic()
-        now_ms = self.now_ms()
-        calls: list[Call] = []
-        ended, self.ended = self.ended, []
-        noted = [lane for lane in self.lanes.values() if lane.dirty or lane.release_waiting]
-        if ended or noted:
-            notes = [lane.note(now_ms=now_ms) for lane in noted]
-            calls.append(self.ctx.lanes.settle_call([e.settlement for e in ended], notes))
-        wanted = [] if stopping else self._wanted(now_ms)
-        if wanted:
-            calls.append(self.ctx.lanes.take_call([want for _, want in wanted]))
-        claiming = not stopping and self._may_claim(now_s, now_ms)
-        if claiming:
-            calls.append(self.ctx.lanes.claim_call(self.owner, most=min(CLAIM_MOST, self.places - self.in_flight)))
-        given_back = [
-            lane for lane in self.lanes.values() if self._finished(lane, now_ms, stopping=stopping, wanted=wanted)
+        steps = [
+            step
+            for step in (self._settle(), self._take(stopping=stopping), self._claim(stopping=stopping))
+            if step is not None
         ]
-        renewed = []
-        if now_s - self.renewed_at_s >= RENEW_S:
-            renewed = [lane for lane in self.lanes.values() if lane not in given_back and not lane.lost]
-            self.renewed_at_s = now_s
-        if renewed or given_back:
-            calls.append(
-                self.ctx.lanes.keep_call(
-                    [(lane.subscription_id, lane.fence) for lane in renewed],
-                    [(lane.subscription_id, lane.fence) for lane in given_back if not lane.lost],
-                )
-            )
-        if not calls:
+        steps += self._keep(stopping=stopping, taking=any(step.name == "take" for step in steps))
+        if not steps:
             return False
         try:
-            replies = iter(await self.ctx.lanes.run(calls))
+            replies = await self.ctx.lanes.run([step.call for step in steps])
         except BaseException:
-            # Nothing is known of what was executed: settling again is harmless, it says "already".
-            self.ended = ended + self.ended
-            for lane in noted:
-                lane.dirty = True
+            # Nothing is known of what was executed: to settle again is harmless, it says "already".
+            for step in steps:
+                step.undo()
             raise
-        if ended or noted:
-            self._settled(ended, next(replies))
-        if wanted:
-            await self._taken([lane for lane, _ in wanted], next(replies))
-        if claiming:
-            self.claim_due = False
-            self.claimed_at_s = now_s
-            self._claimed(next(replies))
-        for lane in given_back:
-            if self.lanes.get(lane.subscription_id) is lane:
-                del self.lanes[lane.subscription_id]
-        if renewed or given_back:
-            kept = next(replies)
-            for lane, outcome in zip(renewed, kept, strict=False):
-                lane.lost = outcome == -1
+        moved = False
+        for step, reply in zip(steps, replies, strict=True):
+            moved = await step.done(reply) or moved
         if self.announced:
             self.announced = False
             await self.ctx.committer.drain_announcements()
-        return bool(ended or wanted or given_back or (claiming and any(lane.hungry for lane in self.lanes.values())))
+        return moved
+
+    def _settle(self) -> "_Step | None":
+        """Record what has ended, and note what has become of circuits."""
+        ended, self.ended = self.ended, []
+        noted = [lane for lane in self.lanes.values() if lane.dirty or lane.release_waiting]
+        if not ended and not noted:
+            return None
+        notes = [lane.note(now_ms=self.now_ms()) for lane in noted]
+
+        def undo() -> None:
+            self.ended = ended + self.ended
+            for lane, note in zip(noted, notes, strict=True):
+                lane.dirty = True
+                lane.release_waiting = lane.release_waiting or note.release_waiting
+
+        async def done(reply: list[Any]) -> bool:
+            for each, outcome in zip(ended, reply, strict=True):
+                self.settled += 1
+                if outcome == 0:
+                    each.lane.lost = True
+                    logs.event("settle refused", level="warning", subscription=each.lane.subscription_id)
+                if each.settlement.announcement:
+                    self.announced = True
+            return True
+
+        return _Step("settle", self.ctx.lanes.settle_call([e.settlement for e in ended], notes), done, undo)
+
+    def _take(self, *, stopping: bool) -> "_Step | None":
+        """Ask for heads of every lane that may have some and may send."""
+        wanted = [] if stopping else self._wanted(self.now_ms())
+        if not wanted:
+            return None
+
+        async def done(reply: list[Any]) -> bool:
+            takings = self.ctx.lanes.takings(reply)
+            self._set_clock(takings.now_ms)
+            if takings.subscriptions_epoch != self.ctx.endpoints.epoch:
+                await self.ctx.endpoints.refresh()
+            if takings.brands_epoch != self.brands_epoch:
+                self.brands_epoch, stored = await self.ctx.brands.snapshot()
+                self.brands = frozenset(stored)
+            for (lane, want), taken in zip(wanted, takings.lanes, strict=True):
+                self._begin(lane, want, taken)
+            return True
+
+        return _Step("take", self.ctx.lanes.take_call([want for _, want in wanted]), done)
+
+    def _claim(self, *, stopping: bool) -> "_Step | None":
+        """Ask for lanes that are due."""
+        now_s = time.monotonic()
+        due = self.next_due_ms is not None and self.next_due_ms <= self.now_ms()
+        if stopping or self.in_flight >= self.places:
+            return None
+        if not (self.claim_due or due or now_s - self.claimed_at_s >= SWEEP_S):
+            return None
+        most = min(CLAIM_MOST, self.places - self.in_flight)
+
+        async def done(reply: list[Any]) -> bool:
+            claims = self.ctx.lanes.claims(reply)
+            self._set_clock(claims.now_ms)
+            self.claimed_at_s = now_s
+            self.next_due_ms = claims.next_due_ms
+            self.claim_due = len(claims.lanes) >= most
+            for claimed in claims.lanes:
+                self._own(claimed)
+            return bool(claims.lanes)
+
+        return _Step("claim", self.ctx.lanes.claim_call(self.owner, most=most), done)
+
+    def _keep(self, *, stopping: bool, taking: bool) -> "list[_Step]":
+        """Renew leases now and then; give back lanes that have nothing to do."""
+        now_ms = self.now_ms()
+        given_back = [lane for lane in self.lanes.values() if _finished(lane, now_ms, stopping=stopping)]
+        renewed: list[LaneRun] = []
+        if time.monotonic() - self.renewed_at_s >= RENEW_S:
+            self.renewed_at_s = time.monotonic()
+            renewed = [lane for lane in self.lanes.values() if not lane.lost and lane not in given_back]
+        if not renewed and not given_back:
+            return []
+        kept = [*renewed, *(lane for lane in given_back if not lane.lost)]
+
+        async def done(reply: list[Any]) -> bool:
+            for lane, outcome in zip(kept, reply, strict=True):
+                lane.lost = lane.lost or outcome == -1
+            for lane in given_back:
+                if self.lanes.get(lane.subscription_id) is lane:
+                    del self.lanes[lane.subscription_id]
+            return bool(given_back) and not taking
+
+        call = self.ctx.lanes.keep_call(
+            [(lane.subscription_id, lane.fence) for lane in renewed],
+            [(lane.subscription_id, lane.fence) for lane in given_back if not lane.lost],
+        )
+        return [_Step("keep", call, done)]
 
     def _wanted(self, now_ms: int) -> list[tuple[LaneRun, Wanted]]:
         wanted: list[tuple[LaneRun, Wanted]] = []
@@ -256,9 +335,8 @@ class _Shift:
                 continue
             endpoint = self.ctx.endpoints.get(lane.subscription_id)
             if endpoint is None:
-                # Gone, or a newer version has not been read yet: one question tells.
-                if self.ctx.endpoints.epoch >= 0:
-                    wanted.append((lane, Wanted(lane.subscription_id, lane.fence, 0, 0)))
+                # Gone, or newer than what was read of subscriptions: asking for nothing tells which.
+                wanted.append((lane, Wanted(lane.subscription_id, lane.fence, 0, 0)))
                 continue
             places = lane.room(endpoint, now_ms=now_ms, process_room=room)
             if places > 0:
@@ -267,69 +345,33 @@ class _Shift:
                 room -= places
         return wanted
 
-    def _may_claim(self, now_s: float, now_ms: int) -> bool:
-        if self.in_flight >= self.places:
-            return False
-        due = self.next_due_ms is not None and self.next_due_ms <= now_ms
-        return self.claim_due or due or now_s - self.claimed_at_s >= SWEEP_S
+    def _own(self, claimed: Claimed) -> None:
+        endpoint = self.ctx.endpoints.get(claimed.subscription_id)
+        try:
+            circuit = breaker.load(claimed.circuit)
+        except ValueError:
+            circuit = breaker.HEALTHY
+        before = self.lanes.get(claimed.subscription_id)
+        if before is not None:
+            # Our own lease ran out while attempts were under way: they end, and cannot settle any more.
+            before.lost = True
+        self.lanes[claimed.subscription_id] = LaneRun(
+            claimed.subscription_id,
+            claimed.fence,
+            circuit,
+            start_concurrency(1 if endpoint is None else endpoint.subscription.max_concurrency),
+        )
 
-    def _finished(self, lane: LaneRun, now_ms: int, *, stopping: bool, wanted: list[tuple[LaneRun, Wanted]]) -> bool:
-        """Whether a lane is given back: nothing under way, and nothing to take before long."""
-        if lane.in_flight or lane.dirty:
-            return False
-        if lane.lost or lane.shut or stopping:
-            return True
-        soon = now_ms < lane.recheck_ms < now_ms + RECHECK_MS
-        return not lane.hungry and not soon and all(lane is not each for each, _ in wanted)
-
-    def _settled(self, ended: list[_Ended], reply: list[object]) -> None:
-        for each, outcome in zip(ended, reply, strict=True):
-            self.settled += 1
-            if outcome == 0:
-                each.lane.lost = True
-                logs.event("settle refused", level="warning", subscription=each.lane.subscription_id)
-            if each.settlement.announcement:
-                self.announced = True
-
-    def _claimed(self, reply: list[object]) -> None:
-        claims = self.ctx.lanes.claims(reply)
-        self._set_clock(claims.now_ms)
-        self.next_due_ms = claims.next_due_ms
-        if len(claims.lanes) >= CLAIM_MOST:
-            self.claim_due = True
-        for claimed in claims.lanes:
-            endpoint = self.ctx.endpoints.get(claimed.subscription_id)
-            ceiling = 1 if endpoint is None else endpoint.subscription.max_concurrency
-            try:
-                circuit = breaker.load(claimed.circuit)
-            except ValueError:
-                circuit = breaker.HEALTHY
-            before = self.lanes.get(claimed.subscription_id)
-            lane = LaneRun(claimed.subscription_id, claimed.fence, circuit, start_concurrency(ceiling))
-            if before is not None:
-                # Our own lease had run out while attempts were under way: they end, and cannot settle any more.
-                before.lost = True
-            self.lanes[claimed.subscription_id] = lane
-
-    async def _taken(self, lanes: list[LaneRun], reply: list[object]) -> None:
-        takings = self.ctx.lanes.takings(reply)
-        self._set_clock(takings.now_ms)
-        if takings.subscriptions_epoch != self.ctx.endpoints.epoch:
-            await self.ctx.endpoints.refresh()
-        if takings.brands_epoch != self.brands_epoch:
-            self.brands_epoch, stored = await self.ctx.brands.snapshot()
-            self.brands = frozenset(stored)
-        for lane, taken in zip(lanes, takings.lanes, strict=True):
-            self._begin(lane, taken)
-
-    def _begin(self, lane: LaneRun, taken: Taken) -> None:
+    def _begin(self, lane: LaneRun, want: Wanted, taken: Taken) -> None:
         if taken.state != "ok":
             lane.lost = taken.state == "lost"
-            lane.shut = taken.state == "shut"
+            lane.shut = taken.state != "lost"
             lane.hungry = False
+            if taken.state == "corrupt":
+                logs.event("lane unreadable", level="error", subscription=lane.subscription_id)
             return
-        lane.hungry = bool(taken.heads)
-        if not taken.heads:
+        lane.hungry = bool(taken.heads) or not want.total
+        if not lane.hungry:
             lane.recheck_ms = self.now_ms() + RECHECK_MS if lane.in_flight else 0
         endpoint = self.ctx.endpoints.get(lane.subscription_id)
         if endpoint is None:
@@ -343,8 +385,9 @@ class _Shift:
         try:
             record = parse_record(taken.record)
         except CorruptStateError as error:
+            # Its history is lost, the event is not: it starts anew, and the settlement writes a sound record.
             logs.event("delivery unreadable", level="error", exc=error, subscription=lane.subscription_id)
-            return
+            record = FRESH
         if endpoint is None:
             self._end_unsent(lane, taken, record, BACK)
         elif taken.static is None:
@@ -392,7 +435,7 @@ class _Shift:
             tried = await attempt(self.ctx.sender, endpoint, head, wall_s=self.ctx.wall_s, timeout_s=self.ctx.timeout_s)
         except Exception as error:  # noqa: BLE001  (the outer edge of one delivery: the rest goes on)
             logs.event("attempt failed inside", level="error", exc=error, subscription=lane.subscription_id)
-            made = Attempt(failure=Failure.INTERNAL, error="internal: the relay failed; see its log")
+            made = Attempt(None, Failure.INTERNAL, "internal: the relay failed; see its log", StatusClass.NETWORK, 0)
             tried = Tried(head, made, classify(None, failure=Failure.INTERNAL))
         finally:
             self.in_flight -= 1

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import orjson
 
 from relay import logs
+from relay.core.addresses import Networks
 from relay.core.errors import CorruptStateError
+from relay.core.netpolicy import CheckedUrl, Refused, check_url
 from relay.core.rates import Rate, parse_rate
 from relay.core.retry import RetryPolicy
 from relay.core.signing import SigningKey, parse_signing_key
-from relay.egress.sender import Sender, Target
 from relay.store.subscriptions import Subscription, SubscriptionStore
 from relay.store.vault import Vault
 
@@ -20,11 +21,13 @@ class Endpoint:
 
     Attributes:
         keys: with the epoch ms until which each signs, None for the present one.
+        headers: those of every request to it.
         rate: None for no limit.
     """
 
     subscription: Subscription
-    target: Target
+    url: CheckedUrl
+    headers: dict[str, str]
     keys: tuple[tuple[SigningKey, int | None], ...]
     policy: RetryPolicy
     rate: Rate | None
@@ -37,10 +40,10 @@ class Endpoint:
 class Endpoints:
     """Every subscription that is pushed to, as of an epoch."""
 
-    def __init__(self, *, subscriptions: SubscriptionStore, vault: Vault, sender: Sender, policy: RetryPolicy) -> None:
+    def __init__(self, *, subscriptions: SubscriptionStore, vault: Vault, allow: Networks, policy: RetryPolicy) -> None:
         self._subscriptions = subscriptions
         self._vault = vault
-        self._sender = sender
+        self._allow = allow
         self._policy = policy
         self._epoch = -1
         self._stored: dict[str, Subscription] = {}
@@ -87,10 +90,16 @@ class Endpoints:
         """
         if subscription.url is None:
             raise ValueError("a subscription without url is pulled from, not pushed to")
+        url = check_url(subscription.url, allow=self._allow)
+        if isinstance(url, Refused):
+            raise ValueError(  # noqa: TRY004 - a stored value, not an argument's type
+                f"its URL is not allowed any more: {url.reason}"
+            )
         headers = {} if subscription.headers is None else orjson.loads(self._vault.open(subscription.headers))
         return Endpoint(
             subscription=subscription,
-            target=self._sender.target(subscription.url, {**headers, "relay-subscription": subscription.id}),
+            url=url,
+            headers={**headers, "relay-subscription": subscription.id},
             keys=tuple(
                 (parse_signing_key(self._vault.open(secret.sealed)), secret.until_ms) for secret in subscription.secrets
             ),

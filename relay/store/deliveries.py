@@ -106,7 +106,7 @@ class DeliveryStore:
     """Reads deliveries, and makes them pending again."""
 
     def __init__(self, redis: Redis, scripts: Scripts) -> None:
-        self._redis = redis
+        self._redis: Any = redis  # redis-py's annotations cannot say that replies are bytes
         self._scripts = scripts
 
     async def get(self, subscription_id: str, position: int) -> Delivery | None:
@@ -172,7 +172,7 @@ class DeliveryStore:
         Returns:
             At most ``limit``. Where few of many match a status, a page may be short and still have a next.
         """
-        walks = [_Walk(self._redis, name, since=since, after=after) for name in sorted(subscription_ids)]
+        walks = [_Walk(name, since=since, after=after) for name in sorted(subscription_ids)]
         await _fill(self._redis, walks, min(limit, CHUNK))
         heap: list[tuple[int, str, int]] = []
         for index, walk in enumerate(walks):
@@ -348,8 +348,7 @@ class DeliveryStore:
 class _Walk:
     """Reads one lane's log backwards, a chunk at a time; ``buffer`` holds the next at its end."""
 
-    def __init__(self, redis: Redis, subscription_id: str, *, since: int, after: Cursor | None) -> None:
-        self.redis = redis
+    def __init__(self, subscription_id: str, *, since: int, after: Cursor | None) -> None:
         self.subscription_id = subscription_id
         self.buffer: list[Delivery] = []
         self.since = since
@@ -361,7 +360,7 @@ class _Walk:
             self.last = after.made if subscription_id > after.subscription_id else after.made - 1
 
 
-async def _fill(redis: Redis, walks: Sequence[_Walk], count: int) -> None:
+async def _fill(redis: Any, walks: Sequence[_Walk], count: int) -> None:
     """Read the next chunk of every walk that has used up its own."""
     open_walks = [walk for walk in walks if not walk.done and not walk.buffer]
     while open_walks:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
@@ -60,7 +60,7 @@ class Documents(Generic[T]):
     """All documents of one kind: ``kind`` names the keys, ``model`` what JSON decodes to."""
 
     def __init__(self, redis: Redis, scripts: Scripts, *, kind: str, model: type[T], lanes: bool = False) -> None:
-        self._redis = redis
+        self._redis: Any = redis  # redis-py's annotations cannot say that replies are bytes
         self._scripts = scripts
         self._hash = keys.document(kind)
         self._lanes = lanes

@@ -21,7 +21,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a claim brought, at Redis' time ``now_ms``; ``next_due_ms`` of the lanes that are due later, None for none."""
+    """What a claim brought, at Redis' time ``now_ms``; when the next lane is due, None for never."""
 
     now_ms: int
     next_due_ms: int | None
@@ -57,7 +57,7 @@ class TakenHead:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one lane gave: ``state`` is ``ok``, ``lost`` or ``shut``."""
+    """What one lane gave: ``state`` is ``ok``, ``lost``, ``shut`` or ``corrupt``."""
 
     state: str
     hold_until_ms: int

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from relay.core.events import StoredEvent, unpack_static
+from relay.core.events import StoredEvent, committed, unpack_static
 from relay.store import keys
 from relay.store.positions import LARGEST, from_stream_id, stream_id, time_ms
 
@@ -21,20 +21,12 @@ class Range:
 
 def stored_event(position: int, static: bytes, sequence: bytes, previous: bytes) -> StoredEvent:
     """Put together what the commit was given and what it made itself."""
-    fixed = unpack_static(static)
-    return StoredEvent(
+    return committed(
+        unpack_static(static),
         position=position,
-        id=fixed.id,
-        type=fixed.type,
-        brand=fixed.brand,
-        venue_id=fixed.venue_id,
-        subject=fixed.subject,
-        origin=fixed.origin,
         sequence=int(sequence),
         previous_sequence=int(previous) if previous else None,
         timestamp_ms=time_ms(position),
-        data=fixed.data,
-        raw=fixed.raw,
     )
 
 
@@ -42,7 +34,7 @@ class Log:
     """Reads events."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._redis: Any = redis  # redis-py's annotations cannot say that replies are bytes
 
     async def last(self) -> int:
         """The last stamp that was given out; 0 in an empty Redis."""

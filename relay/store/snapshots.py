@@ -111,7 +111,7 @@ class SnapshotStore:
     """Reads snapshots."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._redis: Any = redis  # redis-py's annotations cannot say that replies are bytes
 
     async def begin(self) -> int:
         """A stamp to take before asking Clopos: what is written after it must not be overwritten by that answer."""
@@ -120,10 +120,10 @@ class SnapshotStore:
             pipe.get(keys.CLOCK)
             (seconds, micros), last = await pipe.execute()
         now = (seconds * 1000 + micros // 1000) * keys.STAMPS_PER_MS
-        return max(now, int(last or 0))
+        return int(max(now, int(last or 0)))
 
     async def heads(self, scope: Scope, ids: Sequence[int | str]) -> list[Head | None]:
-        """Heads in the order of ``ids``; one that cannot be read counts as absent from what is compared, not as an error."""
+        """Heads in the order of ``ids``."""
         if not ids:
             return []
         found = await self._redis.hmget(scope.stem + ":h", [str(i) for i in ids])

@@ -5,7 +5,8 @@ from typing import Literal
 
 from redis.asyncio import Redis
 
-from relay.core.subscriptions import Route, Shape
+from relay.core.shaping import Shape
+from relay.core.subscriptions import Route
 from relay.store.documents import Documents
 from relay.store.scripts import Scripts
 
@@ -96,8 +97,8 @@ class Subscription:
         return Route(
             subscription_id=self.id,
             patterns=self.event_types,
-            brands=self.brands,
-            venues=self.venues,
+            brands=None if self.brands is None else frozenset(self.brands),
+            venues=None if self.venues is None else frozenset(self.venues),
             partner=self.partner,
         )
 

@@ -46,6 +46,7 @@ for index = 1, tonumber(ARGV[2]) do
   else
     local record = call('HGET', lane .. ':dlv', position) or 'p|0|||'
     local state, attempts, made, replay, rest = string.match(record, '^(%a)|(%d+)|([^|]*)|([^|]*)|(.*)$')
+    if not state then state, attempts, made, replay, rest = 'p', '0', '', '', '' end
     if state ~= 'p' or tonumber(attempts) ~= number - 1 then
       results[index] = 2
     elseif verdict == 'b' and due ~= '0' then

@@ -4,7 +4,8 @@
 -- KEYS  1 log (stream)  2 epoch of subscriptions (string)  3 epoch of brands (string)
 -- ARGV  1 stem of lanes' keys; then for each lane: subscription · fence · most heads never tried · most heads in all
 -- Returns { now ms, epoch of subscriptions, epoch of brands, { {state, ms until which the lane holds, heads}, … one a lane } }
---         state: 'ok', 'lost' (another worker owns it), 'shut' (paused, disabled or gone)
+--         state: 'ok', 'lost' (another worker owns it), 'shut' (paused, disabled or gone), 'corrupt' (its keys hold
+--         something else)
 --         head: {queue, position, record ('' none), static part of the event (false: trimmed), sequence, sequence before}
 -- A head that was handed out is marked by the minus sign of its score, which settle.lua, or the next claim, takes off.
 -- Atomic because a head must not be handed out twice.
@@ -23,45 +24,45 @@ local function head_of(lane, queue, position)
   return { queue, position, record, fields[2], fields[4], fields[6] }
 end
 
-local lanes = {}
-for cursor = 2, #ARGV, 4 do
-  local lane = ARGV[1] .. ARGV[cursor]
+local function take(lane, fence, fresh, total)
   local state = call('HMGET', lane, 'fence', 'gate', 'hold', 'flush')
-  if state[1] ~= ARGV[cursor + 1] then
-    lanes[#lanes + 1] = { 'lost', 0, {} }
-  elseif state[2] then
-    lanes[#lanes + 1] = { 'shut', 0, {} }
-  else
-    if state[4] then
-      -- The partner answers again: what waits for a later try is due now, a thousand a call.
-      local waiting = call('ZRANGEBYSCORE', lane .. ':retry', '(' .. now_ms, '+inf', 'LIMIT', 0, 1000)
-      for _, queue in ipairs(waiting) do call('ZADD', lane .. ':retry', now_ms, queue) end
-      if #waiting < 1000 then call('HDEL', lane, 'flush') end
+  if state[1] ~= fence then return { 'lost', 0, {} } end
+  if state[2] then return { 'shut', 0, {} } end
+  if state[4] then
+    -- The partner answers again: what waits for a later try is due now, a thousand a call.
+    local waiting = call('ZRANGEBYSCORE', lane .. ':retry', '(' .. now_ms, '+inf', 'LIMIT', 0, 1000)
+    for _, queue in ipairs(waiting) do call('ZADD', lane .. ':retry', now_ms, queue) end
+    if #waiting < 1000 then call('HDEL', lane, 'flush') end
+  end
+  local heads = {}
+  if fresh > 0 then
+    local found = call('ZRANGEBYSCORE', lane .. ':ready', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, fresh)
+    for index = 1, #found, 2 do
+      local position = tonumber(found[index + 1])
+      call('ZADD', lane .. ':ready', format('%.0f', -position), found[index])
+      heads[#heads + 1] = head_of(lane, found[index], position)
     end
-    local heads = {}
-    local fresh = tonumber(ARGV[cursor + 2])
-    if fresh > 0 then
-      local found = call('ZRANGEBYSCORE', lane .. ':ready', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, fresh)
-      for index = 1, #found, 2 do
-        local position = tonumber(found[index + 1])
-        call('ZADD', lane .. ':ready', format('%.0f', -position), found[index])
+  end
+  local again = total - #heads
+  if again > 0 then
+    local found = call('ZRANGEBYSCORE', lane .. ':retry', '(0', now_ms, 'WITHSCORES', 'LIMIT', 0, again)
+    for index = 1, #found, 2 do
+      local position = tonumber(call('LINDEX', lane .. ':q:' .. found[index], 0) or '0')
+      if position == 0 then
+        call('ZREM', lane .. ':retry', found[index])
+      else
+        call('ZADD', lane .. ':retry', format('%.0f', -tonumber(found[index + 1])), found[index])
         heads[#heads + 1] = head_of(lane, found[index], position)
       end
     end
-    local again = tonumber(ARGV[cursor + 3]) - #heads
-    if again > 0 then
-      local found = call('ZRANGEBYSCORE', lane .. ':retry', '(0', now_ms, 'WITHSCORES', 'LIMIT', 0, again)
-      for index = 1, #found, 2 do
-        local position = tonumber(call('LINDEX', lane .. ':q:' .. found[index], 0) or '0')
-        if position == 0 then
-          call('ZREM', lane .. ':retry', found[index])
-        else
-          call('ZADD', lane .. ':retry', format('%.0f', -tonumber(found[index + 1])), found[index])
-          heads[#heads + 1] = head_of(lane, found[index], position)
-        end
-      end
-    end
-    lanes[#lanes + 1] = { 'ok', tonumber(state[3] or '0'), heads }
   end
+  return { 'ok', tonumber(state[3] or '0'), heads }
+end
+
+local lanes = {}
+for cursor = 2, #ARGV, 4 do
+  -- A lane whose keys hold something else must not stop the others.
+  local sound, taken = pcall(take, ARGV[1] .. ARGV[cursor], ARGV[cursor + 1], tonumber(ARGV[cursor + 2]), tonumber(ARGV[cursor + 3]))
+  lanes[#lanes + 1] = sound and taken or { 'corrupt', 0, {} }
 end
 return { now_ms, call('GET', KEYS[2]) or '0', call('GET', KEYS[3]) or '0', lanes }
