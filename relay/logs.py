@@ -57,7 +57,7 @@ def event(name: str, *, level: Level = "info", exc: BaseException | None = None,
             f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
             for frame in traceback.extract_tb(exc.__traceback__)[-_FRAMES:]
         ]
-    if structlog.is_configured():
+    if configured():
         getattr(structlog.get_logger(), level)(name, **fields)
 
 
@@ -70,7 +70,7 @@ def configure(log_format: LogFormat | None, *, stream: TextIO | None = None, **a
         always: fields of every JSON line of this process, as ``role="worker"``; on a console they would be noise.
     """
     stream = stream or sys.stderr
-    readable = log_format == "console" or (log_format is None and stream.isatty())
+    readable = chosen_format(log_format, stream=stream) == "console"
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
         if readable
@@ -110,6 +110,16 @@ def flush(timeout_s: float = 1.0) -> None:
     writer = structlog.get_config()["logger_factory"]
     if isinstance(writer, Writer):
         writer.flush(timeout_s)
+
+
+def configured() -> bool:
+    """Say whether this process has a log."""
+    return structlog.is_configured()
+
+
+def chosen_format(log_format: LogFormat | None, *, stream: TextIO | None = None) -> LogFormat:
+    """Decide the form of lines: the one that was asked for, else ``console`` on a terminal and ``json`` elsewhere."""
+    return log_format or ("console" if (stream or sys.stderr).isatty() else "json")
 
 
 class Writer:

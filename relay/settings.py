@@ -20,6 +20,7 @@ from relay.core.retry import DEFAULT_DELAYS_S, parse_schedule
 from relay.logs import LogFormat
 
 DEFAULT_CLOPOS_URL: Final = "https://integrations.clopos.com/open-api/v2"
+ALREADY_WARNED: Final = "_RELAY_WARNED"  # set by a supervisor for its children: it has shown what to warn of
 
 
 class Role(StrEnum):
@@ -113,7 +114,8 @@ def load_settings(environ: Mapping[str, str], *, role: Role) -> Settings:
         problems.append(f"RELAY_CLOPOS_URL ({settings.clopos_url!r}) {wrong}")
     if problems:
         raise SettingsError(problems)
-    return dataclasses.replace(settings, warnings=(*_unknown(environ), *_doubtful(settings)))
+    warnings = () if ALREADY_WARNED in environ else (*_unknown(environ), *_doubtful(settings))
+    return dataclasses.replace(settings, warnings=warnings)
 
 
 # ---- how each is read: a ValueError's text follows the name and does not repeat the value ----
@@ -253,7 +255,6 @@ _REQUIRED: Final[Mapping[Role, Mapping[str, str]]] = {
 }
 
 _LARGEST_FILE_BYTES: Final = 65_536
-_SHORT_TOKEN: Final = 16
 
 
 class _NotThereError(Exception):
@@ -311,7 +312,7 @@ def _doubtful(settings: Settings) -> list[str]:
     """What is allowed and probably not meant."""
     warnings = []
     for name, token in (("RELAY_ADMIN_TOKEN", settings.admin_token), ("RELAY_METRICS_TOKEN", settings.metrics_token)):
-        if token and len(token) < _SHORT_TOKEN:
+        if token and len(token) < 16:  # noqa: PLR2004 - and 32 is what the sentence asks for
             warnings.append(f"{name} is only {len(token)} characters long: use at least 32 random ones")
     warnings += [
         f"RELAY_ALLOW_NETWORKS holds {network}, which lets subscriptions reach everything, this machine included"

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from relay.core.errors import OursError
+
 _LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes on Linux and 104 on macOS
 
 
-class DataDirError(Exception):
+class DataDirError(OursError):
     """The data directory cannot be used; the message says why and what to do."""
+
+    default_reason = "data_dir"
 
 
 @dataclass(frozen=True, slots=True)

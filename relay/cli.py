@@ -1,0 +1,204 @@
+"""Which commands are there? Each is a few lines: read options and settings, hand over, answer with an exit code."""
+
+import asyncio
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from relay import __version__, logs
+from relay.core.clopos_urls import check_http_url
+from relay.core.errors import RelayError
+from relay.settings import Role, Settings, SettingsError, load_settings
+from relay.supervise.up import Crew, listen, run_up, run_workers
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+DONE = 0
+FAILED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130  # as a shell counts Ctrl-C
+QUEUES = ("poll", "deliver", "maintain")
+
+
+class _Commands(click.Group):
+    """Turns what went wrong into a message on stderr and an exit code; a traceback is for faults of ours only."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SettingsError as wrong:
+            _quit(WRONG_USAGE, *wrong.problems)
+        except RelayError as wrong:
+            _quit(FAILED, wrong.message)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except Exception as fault:
+            if not logs.configured():
+                raise
+            logs.event("fault", level="error", exc=fault)
+            sys.exit(FAILED)
+
+
+def _quit(code: int, *messages: str) -> NoReturn:
+    for line in "\n".join(messages).split("\n"):
+        click.echo(f"relay: {logs.printable(line)}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="relay")
+def main() -> None:
+    """Webhooks for Clopos: polls the point of sale, pushes what changed to partners."""
+
+
+def _settings(needs: Role, *, service: bool = False, **always: Any) -> Settings:
+    """Read the settings, and set up the log where the process is to stay."""
+    settings = load_settings(os.environ, role=needs)
+    if service:
+        logs.configure(settings.log_format, **always)
+    for warning in settings.warnings:
+        if service:
+            logs.event("settings", level="warning", message=warning)
+        else:
+            click.echo(f"relay: {warning}", err=True)
+    return settings
+
+
+_processes = click.option(
+    "--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes for each queue."
+)
+_concurrency = click.option(
+    "--concurrency", type=click.IntRange(1, 10_000), help="How much each worker process does at once."
+)
+
+
+@main.command()
+@_processes
+@_concurrency
+def up(processes: int, concurrency: int | None) -> None:
+    """Run everything on this machine: API, scheduler, workers, and a Redis unless RELAY_REDIS_URL is set."""
+    settings = _settings(Role.UP, service=True, role="up")
+    sys.exit(asyncio.run(run_up(settings, Crew(QUEUES, processes, concurrency), environ=os.environ)))
+
+
+@main.command()
+def api() -> None:
+    """Run the admin API, the pull endpoint, /metrics and the UI."""
+    from relay.api.serve import run
+
+    sys.exit(run(_settings(Role.API, service=True, role="api")))
+
+
+@main.command()
+def scheduler() -> None:
+    """Run the scheduler; any number may run, one is at work."""
+    from workers.scheduler import run
+
+    sys.exit(run(_settings(Role.SCHEDULER, service=True, role="scheduler")))
+
+
+def _queues(_context: click.Context, _option: click.Parameter, text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in QUEUES:
+            near = difflib.get_close_matches(name, QUEUES, n=1)
+            raise click.BadParameter(
+                f"{name!r} is no queue: choose of {', '.join(QUEUES)}."
+                + (f" Did you mean {near[0]!r}?" if near else "")
+            )
+    return names
+
+
+@main.command()
+@click.option("--queues", callback=_queues, default=",".join(QUEUES), show_default=True, help="Which, comma-separated.")
+@_processes
+@_concurrency
+def worker(queues: tuple[str, ...], processes: int, concurrency: int | None) -> None:
+    """Run workers: one process for one queue, or several that this one keeps running."""
+    if len(queues) * processes > 1:
+        settings = _settings(Role.WORKER, service=True, role="workers")
+        sys.exit(asyncio.run(run_workers(settings, Crew(queues, processes, concurrency), environ=os.environ)))
+    from workers.worker import run
+
+    settings = _settings(Role.WORKER, service=True, role="worker", queue=queues[0])
+    sys.exit(run(queues[0], settings, concurrency=concurrency))
+
+
+def _http_url(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    try:
+        return text and check_http_url(text)
+    except ValueError as wrong:
+        raise click.BadParameter(f"{text!r} {wrong}") from None
+
+
+def _keys(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> tuple[Any, ...]:
+    from relay.receive import parse_key
+
+    try:
+        return tuple(parse_key(text) for text in texts)
+    except ValueError as wrong:
+        raise click.BadParameter(f"the secret {wrong}") from None
+
+
+def _scenario(_context: click.Context, _option: click.Parameter, name: str) -> str:
+    from relay.sandbox.scenario import PROFILES
+
+    if name not in PROFILES:
+        raise click.BadParameter(f"{name!r} is no scenario: choose of {', '.join(PROFILES)}.")
+    return name
+
+
+def _port(default: int) -> Callable[[_Function], _Function]:
+    return click.option("--port", type=click.IntRange(0, 65_535), default=default, show_default=True, help="0: any.")
+
+
+_host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@main.command()
+@_host
+@_port(8090)
+@click.option("--scenario", callback=_scenario, default="evening", show_default=True, help="What happens by itself.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same orders.")
+def sandbox(host: str, port: int, scenario: str, seed: int) -> None:
+    """Run a stand-in for Clopos, to try things with."""
+    from relay.sandbox.serve import run
+
+    with _explained_port(host, port):
+        run(host, port, scenario, seed, echo=click.echo)
+
+
+@main.command()
+@_host
+@_port(9000)
+@click.option(
+    "--secret", "keys", callback=_keys, multiple=True, help="whsec_… or whpk_…; several while one is rotated."
+)
+@click.option("--status", type=click.IntRange(200, 599), default=200, show_default=True, help="What to answer.")
+@click.option("--forward", callback=_http_url, help="Hand each webhook to this URL and answer as it does.")
+@_json
+def receive(host: str, port: int, keys: tuple[Any, ...], status: int, forward: str | None, *, as_json: bool) -> None:
+    """Receive webhooks as a partner would: verify each, print it, answer."""
+    from relay.receive import Receiver, run
+
+    with _explained_port(host, port), listen(host, port) as sock:
+        click.echo(f"Receiving at http://{host}:{sock.getsockname()[1]}/ (Ctrl-C ends it)", err=True)
+        run(Receiver(click.echo, keys=keys, status=status, forward=forward, as_json=as_json), sock=sock)
+
+
+@contextmanager
+def _explained_port(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as wrong:
+        _quit(FAILED, f"cannot listen on {host} port {port} ({wrong.strerror}): choose another with --port")
+
+
+if __name__ == "__main__":
+    main()
