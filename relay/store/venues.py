@@ -1,7 +1,7 @@
 """What did looking at Clopos find, brand by brand and venue by venue, and which worker looks?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -33,9 +33,10 @@ class FeedState(msgspec.Struct, omit_defaults=True):
         reason: slug of the failure.
         message: sentence of the failure.
         retry_ms: no look before that.
-        unsorted: rows came in another order than was asked for.
+        unsorted_ms: when rows came in another order than was asked for; 0 when they do not.
         still: changes were found whose ``updated_at`` did not move.
         strangers: rows of other venues came, and were left aside.
+        limit: rows asked for on a page; 0 asks for none in particular, where Clopos refuses a number.
     """
 
     looked_ms: int = 0
@@ -51,9 +52,10 @@ class FeedState(msgspec.Struct, omit_defaults=True):
     reason: str = ""
     message: str = ""
     retry_ms: int = 0
-    unsorted: bool = False
+    unsorted_ms: int = 0
     still: bool = False
     strangers: bool = False
+    limit: int = 200
 
 
 class VenueState(msgspec.Struct, omit_defaults=True):
@@ -84,7 +86,6 @@ class BrandState(msgspec.Struct, omit_defaults=True):
         reason: slug of the last failure.
         message: its sentence.
         retry_ms: no look before that.
-        habits: of its orders.
         whole: a list without venue covers all venues: True, False, or None while that is not known.
         whole_ms: when that was last found out.
     """
@@ -97,7 +98,6 @@ class BrandState(msgspec.Struct, omit_defaults=True):
     reason: str = ""
     message: str = ""
     retry_ms: int = 0
-    habits: Habits = msgspec.field(default_factory=Habits)
     whole: bool | None = None
     whole_ms: int = 0
 
@@ -126,9 +126,10 @@ class Found:
     """All that is known of looking at a brand."""
 
     brand: BrandState
-    venues: dict[int, VenueState]
-    open_orders: dict[int, dict[int, OpenOrder]]
-    bad: dict[str, SetAside]
+    habits: Habits = field(default_factory=Habits)
+    venues: dict[int, VenueState] = field(default_factory=dict)
+    open_orders: dict[int, dict[int, OpenOrder]] = field(default_factory=dict)
+    bad: dict[str, SetAside] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +272,7 @@ def _fence(brand: str, number: int) -> Fence:
 
 _encoder: Final = msgspec.json.Encoder()
 _brand: Final = msgspec.json.Decoder(BrandState)
+_habits: Final = msgspec.json.Decoder(Habits)
 _venue: Final = msgspec.json.Decoder(VenueState)
 _orders: Final = msgspec.json.Decoder(dict[int, OpenOrder])
 _bad: Final = msgspec.json.Decoder(SetAside)
@@ -281,9 +283,11 @@ def encode(value: Any) -> bytes:
     return _encoder.encode(value)
 
 
-def brand_field() -> str:
-    """Name of the field that holds a ``BrandState``."""
-    return "b"
+BRAND_FIELD: Final = "b"
+"""Name of the field that holds a ``BrandState``."""
+
+HABITS_FIELD: Final = "h"
+"""Name of the field that holds the ``Habits`` of its orders."""
 
 
 def venue_field(venue_id: int) -> str:
@@ -303,10 +307,10 @@ def bad_field(feed: str, venue_id: int | None, row: str) -> str:
 
 def decode(state: Mapping[bytes, bytes], bad: Mapping[bytes, bytes], *, generation: str) -> Found:
     """Read a brand's state; a field that cannot be read counts as absent: it costs a longer look, nothing else."""
-    brand = _read(_brand, state.get(b"b")) or BrandState()
+    brand = _read(_brand, state.get(BRAND_FIELD.encode())) or BrandState(generation=generation)
     if brand.generation != generation:
-        return Found(BrandState(generation=generation), {}, {}, {})
-    found = Found(brand, {}, {}, {})
+        return Found(BrandState(generation=generation))
+    found = Found(brand, _read(_habits, state.get(HABITS_FIELD.encode())) or Habits())
     for name, value in state.items():
         kind, _, venue_id = name.partition(b":")
         if not venue_id.isdigit():

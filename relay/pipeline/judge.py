@@ -1,0 +1,203 @@
+"""What do rows that were just read change?  Their heads first; whatever is new in bytes is parsed and compared."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from relay.clopos.feeds import FeedSource
+from relay.clopos.rowkeys import RowKey, row_key
+from relay.clopos.schema import BadRow, RawRow, bad_row, read_row
+from relay.core.changes import Change, compare
+from relay.core.digests import content_digest
+from relay.core.errors import RowUnreadable
+from relay.core.normalize import NORMALIZER_VERSION
+from relay.pipeline.commit import Proposal
+from relay.store.snapshots import Head, Scope, Snapshot, SnapshotStore
+
+OPEN, REMOVED, FORGOTTEN = "o", "r", "f"
+"""Flags of a snapshot's head."""
+
+_ROWS_AT_ONCE: Final = 50
+"""Rows judged before others get a turn in the event loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How rows are to be taken.
+
+    Attributes:
+        currency: the brand's.
+        memory_id: the highest id of the first look: a row without snapshot at or below it is older than memory.
+        first_look: rows without snapshot are remembered, and not announced.
+        announce_since: at the first look, announce orders whose ``created_at`` is not before this text all the same.
+        retake: the settings changed: compare rows anew even where their bytes are known.
+    """
+
+    currency: str | None = None
+    memory_id: int = 0
+    first_look: bool = False
+    announce_since: str | None = None
+    retake: bool = False
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What a page's rows mean.
+
+    Attributes:
+        keys: of all readable rows, in the page's order.
+        known: rows whose bytes were known.
+        proposals: what to commit, the row that was touched first in front.
+        bad: rows that cannot be read.
+        strangers: rows of another venue than the one asked for.
+        conflicts: things that somebody else wrote after this page was asked for: look again.
+        silent_changes: changed things whose ``updated_at`` is the one they had before.
+        statuses: id -> status of every thing whose row was parsed.
+    """
+
+    keys: list[RowKey] = field(default_factory=list)
+    known: int = 0
+    proposals: list[Proposal] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+    strangers: int = 0
+    conflicts: int = 0
+    silent_changes: int = 0
+    statuses: dict[int, str | None] = field(default_factory=dict)
+    heads: dict[int, Head] = field(default_factory=dict)
+
+
+async def judge(
+    snapshots: SnapshotStore, source: FeedSource, scope: Scope, rows: Sequence[RawRow], *, started: int, rules: Rules
+) -> Judgement:
+    """Compare the rows of one page with what is known.
+
+    Args:
+        snapshots: what is known.
+        source: the feed.
+        scope: the feed of the venue that was asked for.
+        rows: as the page has them.
+        started: stamp taken before the page was asked for; what was written since is newer than the page.
+        rules: how to take them.
+    """
+    found = Judgement()
+    last: dict[int, tuple[RowKey, RawRow]] = {}
+    for raw in rows:
+        try:
+            key = row_key(raw)
+        except RowUnreadable as error:
+            found.bad.append(bad_row(raw, error))
+            continue
+        if source.of_venue and key.venue_id not in (None, scope.venue_id):
+            found.strangers += 1
+            continue
+        found.keys.append(key)
+        last[key.id] = (key, raw)
+    heads = await snapshots.heads(scope, list(last))
+    found.heads = {row_id: head for row_id, head in zip(last, heads, strict=True) if head is not None}
+    fresh: list[tuple[RowKey, RawRow, Head | None]] = []
+    for (key, raw), head in zip(last.values(), heads, strict=True):
+        if head is None or rules.retake or not _is_known(head, raw):
+            if head is not None and head.stamp > started:
+                found.conflicts += 1
+            else:
+                fresh.append((key, raw, head))
+        else:
+            found.known += 1
+    known = await snapshots.objects(scope, [key.id for key, _, head in fresh if head is not None])
+    before = dict(zip([key.id for key, _, head in fresh if head is not None], known, strict=True))
+    for at in range(0, len(fresh), _ROWS_AT_ONCE):
+        if at:
+            await asyncio.sleep(0)
+        for key, raw, head in fresh[at : at + _ROWS_AT_ONCE]:
+            _judge_row(found, source, scope, (key, raw, head, before.get(key.id)), rules)
+    found.proposals.reverse()
+    return found
+
+
+def _is_known(head: Head, raw: RawRow) -> bool:
+    """Whether a row need not be parsed: its bytes are known, or a newer version of this program has taken it."""
+    return head.normalizer > NORMALIZER_VERSION or (
+        head.normalizer == NORMALIZER_VERSION and head.fingerprint == raw.fingerprint.hex()
+    )
+
+
+def _judge_row(
+    found: Judgement,
+    source: FeedSource,
+    scope: Scope,
+    read: tuple[RowKey, RawRow, Head | None, Snapshot | None],
+    rules: Rules,
+) -> None:
+    key, raw, head, known = read
+    try:
+        row = read_row(raw)
+        thing = source.normalize(row, rules.currency)
+    except RowUnreadable as error:
+        found.bad.append(bad_row(raw, error))
+        return
+    if thing.get("venue_id", 0) is None:
+        thing["venue_id"] = scope.venue_id
+    kept: bytes | None = raw.data
+    flags = ""
+    if head is not None and FORGOTTEN in head.flags:
+        thing, kept = source.forget(thing, kept)
+        flags = FORGOTTEN
+    removed = source.is_removed(row)
+    was_removed = head is not None and REMOVED in head.flags
+    before = None if known is None or was_removed else known.object
+    still_open = not removed and source.is_open(thing)
+    flags = (OPEN if still_open else "") + (REMOVED if removed else "") + flags
+    change = _change(source, before, thing, head, raw, removed=removed, rules=rules)
+    found.statuses[key.id] = None if removed else thing.get("status")
+    if change is not None and before is not None and before.get("updated_at") == thing.get("updated_at") is not None:
+        found.silent_changes += 1
+    found.proposals.append(
+        Proposal(
+            entity=key.id,
+            subject=source.feed.subject(key.id),
+            venue_id=scope.venue_id if source.of_venue else key.id,
+            head=head,
+            object=thing,
+            raw=kept,
+            fingerprint=raw.fingerprint.hex(),
+            change=change,
+            flags=flags,
+            settled=not still_open,
+            origin="backfill" if change is not None and head is None and rules.first_look else None,
+        )
+    )
+
+
+def _change(
+    source: FeedSource,
+    before: dict[str, Any] | None,
+    thing: dict[str, Any],
+    head: Head | None,
+    raw: RawRow,
+    *,
+    removed: bool,
+    rules: Rules,
+) -> Change | None:
+    if removed:
+        return None if before is None else compare(source.feed, before, None, removed=True)
+    if head is None:
+        if rules.first_look and not _is_wanted(thing, rules.announce_since):
+            return None
+        older = not rules.first_look and int(thing["id"]) <= rules.memory_id
+        return compare(source.feed, None, thing, unknown_before=older)
+    if head.fingerprint == raw.fingerprint.hex():
+        return None  # the same row, taken by another version or with other settings
+    if before is not None and "currency" in before:
+        before = {**before, "currency": thing["currency"]}
+    return compare(source.feed, before, thing)
+
+
+def _is_wanted(thing: dict[str, Any], since: str | None) -> bool:
+    created_at = thing.get("created_at")
+    return since is not None and isinstance(created_at, str) and created_at >= since
+
+
+def content_of(thing: dict[str, Any]) -> str:
+    """Digest of a thing's content, as heads hold it."""
+    return content_digest(thing)
