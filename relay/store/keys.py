@@ -27,6 +27,9 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:wake:{kind} | list | at most one element: there is work of that kind | TTL 60 s |
 | relay:wake:{kind}:{owner} | list | what has new work and is owned by that worker (at most 1 000 names: then all of it) | TTL 60 s |
 | relay:m | hash | counters and histogram buckets of the whole installation | never (bounded by label values) |
+| relay:doc:api-key:used | hash | API key -> ms of its last use, to the minute | with the key |
+| relay:audit | stream | who changed what: one entry a change (JSON) | about 20 000 entries |
+| relay:idem:{digest} | hash | a request with an Idempotency-Key: its digest, nonce, sealed answer | TTL 24 h |
 | relay:announcements | list | operational events to commit (JSON), put there by the script that caused them | when committed |
 | relay:polls:due | zset | brand -> ms of its next look; while owned: when the lease ends | the brand's end |
 | relay:polls:{brand} | hash | lease: owner, fence, until; asked (for a look now), notes (how many were written) | the brand's end |
@@ -53,6 +56,8 @@ LANES_DUE: Final = PREFIX + "lanes:due"
 LANES_GONE: Final = PREFIX + "lanes:gone"
 COUNTERS: Final = PREFIX + "m"
 ANNOUNCEMENTS: Final = PREFIX + "announcements"
+API_KEYS_USED: Final = PREFIX + "doc:api-key:used"
+AUDIT: Final = PREFIX + "audit"
 MAINTAIN_DUE: Final = PREFIX + "maintain:due"
 POLLS_DUE: Final = PREFIX + "polls:due"
 SCHEDULER_NEXT: Final = PREFIX + "scheduler:next"
@@ -119,3 +124,8 @@ def slots(kind: str) -> str:
 def workers(kind: str) -> str:
     """Set of the names of one kind's workers; ``:{name}`` lives as long as the worker does."""
     return f"{PREFIX}workers:{kind}"
+
+
+def idempotency(digest: str) -> str:
+    """Hash of one request that came with an Idempotency-Key."""
+    return f"{PREFIX}idem:{digest}"
