@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from relay.clopos.feeds import FeedSource
@@ -28,16 +29,17 @@ class Rules:
 
     Attributes:
         currency: the brand's.
-        memory_id: the highest id of the first look: a row without snapshot at or below it is older than memory.
-        first_look: rows without snapshot are remembered, and not announced.
-        announce_since: at the first look, announce orders whose ``created_at`` is not before this text all the same.
+        memory_id: the highest id of the first look: a row without snapshot at or below it is older than memory. At
+            the first look itself: the highest id that an interrupted first look has left; 0 for none.
+        first_look: rows without snapshot are remembered, and not announced, unless they came after an interrupted one.
+        announce_since: at the first look, announce orders whose ``created_at`` is not before this all the same.
         retake: the settings changed: compare rows anew even where their bytes are known.
     """
 
     currency: str | None = None
     memory_id: int = 0
     first_look: bool = False
-    announce_since: str | None = None
+    announce_since: datetime | None = None
     retake: bool = False
 
 
@@ -53,7 +55,8 @@ class Judgement:
         strangers: rows of another venue than the one asked for.
         conflicts: things that somebody else wrote after this page was asked for: look again.
         silent_changes: changed things whose ``updated_at`` is the one they had before.
-        statuses: id -> status of every thing whose row was parsed.
+        statuses: id -> status of every thing whose row was parsed; None when nothing is expected to happen to it.
+        heads: of the rows that had one.
     """
 
     keys: list[RowKey] = field(default_factory=list)
@@ -149,7 +152,10 @@ def _judge_row(
     still_open = not removed and source.is_open(thing)
     flags = (OPEN if still_open else "") + (REMOVED if removed else "") + flags
     change = _change(source, before, thing, head, raw, removed=removed, rules=rules)
-    found.statuses[key.id] = None if removed else thing.get("status")
+    found.statuses[key.id] = thing.get("status") if still_open else None
+    if change is None and _is_same(head, raw, thing, flags):
+        found.known += 1
+        return
     if change is not None and before is not None and before.get("updated_at") == thing.get("updated_at") is not None:
         found.silent_changes += 1
     found.proposals.append(
@@ -164,8 +170,18 @@ def _judge_row(
             change=change,
             flags=flags,
             settled=not still_open,
-            origin="backfill" if change is not None and head is None and rules.first_look else None,
+            origin="backfill" if change is not None and head is None and _is_memory(key.id, rules) else None,
         )
+    )
+
+
+def _is_same(head: Head | None, raw: RawRow, thing: dict[str, Any], flags: str) -> bool:
+    """Whether the snapshot would not differ at all."""
+    return (
+        head is not None
+        and _is_known(head, raw)
+        and set(head.flags) == set(flags)
+        and head.content == content_digest(thing)
     )
 
 
@@ -182,22 +198,33 @@ def _change(
     if removed:
         return None if before is None else compare(source.feed, before, None, removed=True)
     if head is None:
-        if rules.first_look and not _is_wanted(thing, rules.announce_since):
+        if _is_memory(int(thing["id"]), rules) and not _is_wanted(thing, rules.announce_since):
             return None
         older = not rules.first_look and int(thing["id"]) <= rules.memory_id
         return compare(source.feed, None, thing, unknown_before=older)
+    if REMOVED in head.flags:
+        return compare(source.feed, None, thing)  # it is back
     if head.fingerprint == raw.fingerprint.hex():
         return None  # the same row, taken by another version or with other settings
     if before is not None and "currency" in before:
         before = {**before, "currency": thing["currency"]}
-    return compare(source.feed, before, thing)
+    return compare(source.feed, before, thing, unknown_before=True)
 
 
-def _is_wanted(thing: dict[str, Any], since: str | None) -> bool:
-    created_at = thing.get("created_at")
-    return since is not None and isinstance(created_at, str) and created_at >= since
+def _is_memory(thing_id: int, rules: Rules) -> bool:
+    """Whether a thing without snapshot was there when the first look began."""
+    return rules.first_look and (not rules.memory_id or thing_id <= rules.memory_id)
 
 
-def content_of(thing: dict[str, Any]) -> str:
-    """Digest of a thing's content, as heads hold it."""
-    return content_digest(thing)
+def _is_wanted(thing: dict[str, Any], since: datetime | None) -> bool:
+    created = moment(thing.get("created_at"))
+    return since is not None and created is not None and created >= since
+
+
+def moment(text: Any) -> datetime | None:
+    """Read a time as Clopos writes it; None for what is none. Only to be compared with others of Clopos'."""
+    try:
+        when = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when

@@ -1,0 +1,206 @@
+"""How is one venue looked at?  What was touched last, until what is known; all of it, the first time.
+
+``updated_at`` is a token that orders rows: it is compared with other rows' only, never with our clock. What a row
+holds decides whether it has changed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Final
+
+from relay.clopos.rowkeys import RowKey
+from relay.pipeline.judge import Rules, moment
+from relay.pipeline.reading import Reader, Taken, Tally
+from relay.store.quota import Granted
+from relay.store.venues import FeedState
+
+OVERLAP: Final = timedelta(seconds=120)
+"""A row may turn up that late, its ``updated_at`` in the past, and is still seen at once."""
+
+ROWS: Final = 50
+"""Asked for on a page of a look: few, as most looks find nothing; as many as Clopos gives unasked."""
+
+ROWS_OF_ALL: Final = 200
+"""Asked for on a page when all is read."""
+
+MOST_PAGES: Final = 20
+"""Of one look; what lies deeper is found by the full compare, which is then due at once."""
+
+FIRST_PAGES: Final = 50
+"""Of one venue's first look, at most."""
+
+FIRST_PAGES_OF_BRAND: Final = 300
+"""Of the first looks of all venues of a brand, shared out evenly, but at least three for each."""
+
+FULL_LIST_PAGES: Final = 50
+"""Of a list that is read whole (stations)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """How a look ended.
+
+    Attributes:
+        again: something moved under it: look again at once.
+        deeper: it did not reach what is known: a full compare is due.
+    """
+
+    again: bool = False
+    deeper: bool = False
+
+
+async def look_at_latest(
+    reader: Reader, state: FeedState, rules: Rules, *, tally: Tally, now_ms: int, grant: Granted | None
+) -> Pass:
+    """Read what was touched since the last look, and move the watermark once all of it is committed.
+
+    Args:
+        reader: of the venue.
+        state: of its feed; changed in place, to be written down by the caller.
+        rules: how to take rows.
+        tally: what the pages bring.
+        now_ms: Redis' clock.
+        grant: a place in the quota for the first page.
+
+    Raises:
+        StaleError, CloposError: see ``Reader.page``; the watermark has not moved.
+    """
+    mark = moment(state.mark)
+    settled = now_ms - state.mark_ms > OVERLAP / timedelta(milliseconds=1)
+    touched: list[datetime] = []
+    deeper = False
+    for number in range(1, MOST_PAGES + 2):
+        if number > MOST_PAGES:
+            deeper = True
+            break
+        page = await reader.page(
+            [*reader.source.latest_first, ("page", str(number))],
+            rules=rules,
+            tally=tally,
+            state=state,
+            rows=ROWS,
+            grant=grant if number == 1 else None,
+        )
+        if not _in_order(page.keys):
+            state.unsorted_ms = now_ms
+            return Pass(again=True)
+        times = [when for key in page.keys if (when := moment(key.updated_at)) is not None]
+        touched += [
+            when for key in page.keys if key.id in page.changed and (when := moment(key.updated_at)) is not None
+        ]
+        if _is_last(page, tally):
+            break
+        if mark is not None and times:
+            if settled and not page.changed and times[-1] <= mark:
+                break
+            if times[-1] < mark - OVERLAP:
+                break
+    _move_mark(state, touched, now_ms)
+    return Pass(again=tally.conflicts > 0, deeper=deeper)
+
+
+async def look_by_date(
+    reader: Reader, state: FeedState, rules: Rules, *, tally: Tally, now_ms: int, grant: Granted | None
+) -> Pass:
+    """Read the orders of the last days whole: for when Clopos does not put first what was touched last.
+
+    The days are ours and Clopos' may begin elsewhere, so there is one more at either end.
+
+    Raises:
+        StaleError, CloposError: see ``Reader.page``.
+    """
+    today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+    window = [("date[0]", str(today - timedelta(days=2))), ("date[1]", str(today + timedelta(days=1)))]
+    for number in range(1, MOST_PAGES + 1):
+        page = await reader.page(
+            [*reader.source.by_id, *window, ("page", str(number))],
+            rules=rules,
+            tally=tally,
+            state=state,
+            rows=ROWS_OF_ALL,
+            grant=grant if number == 1 else None,
+        )
+        if _is_last(page, tally):
+            return Pass(again=tally.conflicts > 0)
+    return Pass(again=tally.conflicts > 0, deeper=True)
+
+
+async def look_first(
+    reader: Reader, state: FeedState, rules: Rules, *, tally: Tally, now_ms: int, most_pages: int
+) -> Pass:
+    """Read a venue for the first time: remember what is there, announce what the brand's ``backfill`` wants.
+
+    Rows come touched last first, so what lies beyond ``most_pages`` is what is least likely to change; it counts as
+    older than memory. Safe to repeat: what an interrupted first look has committed is known.
+
+    Raises:
+        StaleError, CloposError: see ``Reader.page``; the venue waits for its first look still.
+    """
+    heads = await reader.snapshots.all_heads(reader.scope)
+    rules = replace(rules, first_look=True, memory_id=max(heads, default=0))
+    touched: list[datetime] = []
+    for number in range(1, most_pages + 1):
+        page = await reader.page(
+            [*reader.source.latest_first, ("page", str(number))],
+            rules=rules,
+            tally=tally,
+            state=state,
+            rows=ROWS_OF_ALL,
+        )
+        touched += [when for key in page.keys if (when := moment(key.updated_at)) is not None]
+        if _is_last(page, tally):
+            break
+    _move_mark(state, touched, now_ms)
+    state.memory_id = max(max(tally.ids, default=0), state.memory_id)
+    state.first_ms = now_ms
+    return Pass(again=True)
+
+
+async def look_at_all(
+    reader: Reader, state: FeedState, rules: Rules, *, tally: Tally, now_ms: int, grant: Granted | None
+) -> Pass:
+    """Read a list that knows no order of its own, whole: stations, venues."""
+    first = not state.first_ms
+    if first:
+        heads = await reader.snapshots.all_heads(reader.scope)
+        rules = replace(rules, first_look=True, memory_id=max(heads, default=0))
+    for number in range(1, FULL_LIST_PAGES + 1):
+        page = await reader.page(
+            [("page", str(number))] if reader.source.paged else [],
+            rules=rules,
+            tally=tally,
+            state=state,
+            rows=ROWS_OF_ALL if reader.source.paged else 0,
+            grant=grant if number == 1 else None,
+        )
+        if not reader.source.paged or _is_last(page, tally):
+            break
+    if first:
+        state.memory_id = max(tally.ids, default=0)
+        state.first_ms = now_ms
+    return Pass(again=tally.conflicts > 0)
+
+
+def _is_last(page: Taken, tally: Tally) -> bool:
+    """Whether no page follows. A page may be shorter than asked for, so only the total or an empty page tells."""
+    if not page.rows:
+        return True
+    return tally.total is not None and len(tally.ids) + len(tally.bad) + tally.strangers >= tally.total
+
+
+def _in_order(keys: Sequence[RowKey]) -> bool:
+    times = [when for key in keys if (when := moment(key.updated_at)) is not None]
+    return all(later >= earlier for later, earlier in pairwise(times))
+
+
+def _move_mark(state: FeedState, touched: Sequence[datetime], now_ms: int) -> None:
+    """Move the watermark to the latest change that was found.
+
+    That is the first row's ``updated_at`` as a rule. Where Clopos' clock went back it is an earlier time, and the next
+    look reads deeper: a hint that is too old costs a longer look, one that is too new loses changes.
+    """
+    if touched:
+        state.mark = max(touched).isoformat()
+        state.mark_ms = now_ms
