@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -128,3 +129,10 @@ async def _listening(app: ASGIApp) -> AsyncIterator[str]:
 def listening() -> Callable[[ASGIApp], contextlib.AbstractAsyncContextManager[str]]:
     """Serve an ASGI app on a real socket: `async with listening(app) as url`."""
     return _listening
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where CI=true, a test that was skipped showed nothing, and fails."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
