@@ -101,15 +101,21 @@ def parse_networks(text: str) -> Networks:
     networks: list[Network] = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         try:
-            networks.append(ipaddress.ip_network(entry))
+            networks.append(_network(entry, strict=True))
         except ValueError:
             raise ValueError(_wrong_network(entry)) from None
     return Networks(tuple(networks))
 
 
+def _network(entry: str, *, strict: bool) -> Network:
+    if "%" in entry:
+        raise ValueError("a network interface is no part of a network")
+    return ipaddress.ip_network(entry, strict=strict)
+
+
 def _wrong_network(entry: str) -> str:
     try:
-        return f"{entry!r} has bits set behind its mask: write {ipaddress.ip_network(entry, strict=False)}"
+        return f"{entry!r} has bits set behind its mask: write {_network(entry, strict=False)}"
     except ValueError:
         return f"{entry!r} is not a network: write it like 10.0.0.0/8, 127.0.0.1/32 or fd00::/8"
 

@@ -210,6 +210,8 @@ def load(text: str) -> Circuit:
 
 CONCURRENCY_START: Final = 4
 
+_ROUNDING: Final = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
@@ -228,7 +230,7 @@ class Concurrency:
     @property
     def limit(self) -> int:
         """Attempts at a time, from 1 to ``ceiling``."""
-        return int(self.window)
+        return int(self.window + _ROUNDING)
 
 
 def start_concurrency(ceiling: int) -> Concurrency:
@@ -240,7 +242,7 @@ def grown(concurrency: Concurrency, *, successes: int = 1) -> Concurrency:
     """Take note of attempts that the partner answered well: ``limit`` of them make one more place."""
     if concurrency.window >= concurrency.ceiling:
         return concurrency
-    window = min(concurrency.window + successes / concurrency.window, float(concurrency.ceiling))
+    window = min(concurrency.window + successes / concurrency.limit, float(concurrency.ceiling))
     return replace(concurrency, window=window)
 
 
