@@ -50,6 +50,7 @@ class DeliverContext:
         draw: a number in [0, 1), for jitter.
         timeout_s: of one attempt.
         max_wait_s: longest Retry-After honoured.
+        linger_s: how long a shift waits for more work before it ends.
     """
 
     redis: Any
@@ -64,6 +65,7 @@ class DeliverContext:
     draw: Callable[[], float]
     timeout_s: float
     max_wait_s: float
+    linger_s: float = LINGER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +143,17 @@ class _Shift:
                     worked = await self._turn(stopping=stopping)
                 except RedisError as error:
                     logs.event("deliver turn failed", level="warning", exc=error, lanes=len(self.lanes))
-                    if stopping and not self.in_flight:
+                    if stopping and not self.tasks:
                         break
                     await asyncio.sleep(BACKOFF_S)
                     continue
                 if worked:
                     idle_since_s = None
                     continue
-                idle = not self.lanes and not self.in_flight and not self.ended
+                idle = not self.lanes and not self.tasks and not self.ended
                 if idle:
                     idle_since_s = idle_since_s or time.monotonic()
-                    if stopping or time.monotonic() - idle_since_s >= LINGER_S:
+                    if stopping or time.monotonic() - idle_since_s >= self.ctx.linger_s:
                         break
                 await self._wait(self._patience_s(idle_since_s))
         finally:
@@ -164,9 +166,9 @@ class _Shift:
     def _patience_s(self, idle_since_s: float | None) -> float:
         """How long to wait for something to happen before looking again."""
         now_ms = self.now_ms()
-        waits = [SWEEP_S if self.in_flight or idle_since_s is None else LINGER_S]
+        waits = [SWEEP_S if self.in_flight or idle_since_s is None else self.ctx.linger_s]
         if idle_since_s is not None:
-            waits.append(idle_since_s + LINGER_S - time.monotonic())
+            waits.append(idle_since_s + self.ctx.linger_s - time.monotonic())
         if self.next_due_ms is not None:
             waits.append((self.next_due_ms - now_ms) / 1000)
         waits += [(lane.recheck_ms - now_ms) / 1000 for lane in self.lanes.values() if lane.recheck_ms > now_ms]
@@ -309,7 +311,10 @@ class _Shift:
         kept = [*renewed, *(lane for lane in given_back if not lane.lost)]
 
         async def done(reply: list[Any]) -> bool:
-            for lane, outcome in zip(kept, reply, strict=True):
+            soonest_ms, outcomes = reply
+            if soonest_ms >= 0:
+                self.next_due_ms = soonest_ms if self.next_due_ms is None else min(self.next_due_ms, soonest_ms)
+            for lane, outcome in zip(kept, outcomes, strict=True):
                 lane.lost = lane.lost or outcome == -1
             for lane in given_back:
                 if self.lanes.get(lane.subscription_id) is lane:

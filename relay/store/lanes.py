@@ -204,7 +204,7 @@ class LaneStore:
         return "settle", [keys.COUNTERS, keys.ANNOUNCEMENTS], args
 
     def keep_call(self, renewed: Sequence[tuple[str, int]], given_back: Sequence[tuple[str, int]]) -> Call:
-        """Renew and give back leases of ``(subscription, fence)``; the reply has 1 renewed, 0 given back, -1 lost."""
+        """Renew and give back leases of ``(subscription, fence)``; the reply is that of keep_lanes.lua."""
         args: list[Argument] = [self._stem, LEASE_MS]
         for lanes, flag in ((renewed, "1"), (given_back, "0")):
             for subscription_id, fence in lanes:

@@ -54,13 +54,13 @@ for index = 1, tonumber(ARGV[8]) do
   for ref = 1, count do change.refs[ref] = ARGV[cursor + 10 + ref] end
   cursor = cursor + 11 + count
   local current = call('HGET', KEYS[4], change.entity) or ''
-  local _, _, fingerprint, content, flags, written, sequence, last_event =
+  local _, normalizer, fingerprint, content, flags, written, sequence, last_event =
     string.match(current, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
-  local _, _, new_fingerprint, new_content, new_flags =
+  local _, new_normalizer, new_fingerprint, new_content, new_flags =
     string.match(change.head, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
   change.sequence, change.last_event = tonumber(sequence or '0'), last_event or ''
   local same = current ~= '' and content == new_content and flags == new_flags
-  if change.event == '' then same = same and current ~= change.expected and fingerprint == new_fingerprint end
+  if change.event == '' then same = same and fingerprint == new_fingerprint and normalizer == new_normalizer end
   if change.announcement ~= '' and not call('LPOS', KEYS[11], change.announcement) then
     change.result = { 0 }
   elseif same then

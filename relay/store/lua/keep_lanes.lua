@@ -3,7 +3,8 @@
 --
 -- KEYS  1 lanes due (zset)  2 when the scheduler wakes next (string)  3 wake list of the scheduler (list)
 -- ARGV  1 stem of lanes' keys  2 length of the lease, ms; then for each lane: subscription · fence · 1 renew, 0 give back
--- Returns one number a lane: 1 renewed, 0 given back, -1 lost
+-- Returns { ms at which the first of those given back is due (-1 none), { one number a lane: 1 renewed, 0 given back,
+--         -1 lost } }
 -- A lane given back is due when its first head is: now, at its next try, or when its circuit lets a probe through.
 -- Atomic because between "nothing is due" and "nobody owns it" an event could be committed that wakes no one.
 
@@ -52,4 +53,4 @@ if soonest and soonest > now_ms and soonest < tonumber(call('GET', KEYS[2]) or '
   call('RPUSH', KEYS[3], '1')
   call('PEXPIRE', KEYS[3], 60000)
 end
-return results
+return { soonest and math.floor(soonest) or -1, results }
