@@ -103,7 +103,9 @@ async def running(
     world = world or new_world(clock=clock, seed=seed)
     app = create_app(world, clock=clock, seed=seed)
     service: Service = app.state.service
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's delay off only where the protocol is named: without it, an answer comes 40 ms late.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"

@@ -111,16 +111,14 @@ class Wire:
         match fault.kind:
             case "hang":
                 await self._until_gone(receive)
-                _reset(scope)
+                await _break(scope, receive, orderly=False)
             case "reset":
                 if partial_reset:
                     await _send_part(send, honest, fault)
-                _reset(scope)
-                await self._until_gone(receive)
+                await _break(scope, receive, orderly=False)
             case "short-body":
                 await _send_part(send, honest, fault)
-                _close(scope)
-                await self._until_gone(receive)
+                await _break(scope, receive, orderly=True)
             case "trickle":
                 await self._trickle(fault, honest, receive, send)
             case _:
@@ -144,12 +142,7 @@ class Wire:
 
     async def _until_gone(self, receive: Receive) -> None:
         """Wait until the caller leaves or the server closes."""
-
-        async def left() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
-        waits = [asyncio.ensure_future(left()), asyncio.ensure_future(self._service.closing.wait())]
+        waits = [asyncio.ensure_future(_left(receive)), asyncio.ensure_future(self._service.closing.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -230,22 +223,25 @@ def _part(body: bytes, fault: Fault) -> bytes:
     return body[: int(len(body) * (_HALF if fault.part is None else fault.part))]
 
 
-def _transport(scope: Scope) -> Any:
-    """The connection itself; None under a server that does not hand it out (a test client in memory)."""
-    return scope.get("state", {}).get(TRANSPORT_KEY)
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
-def _reset(scope: Scope) -> None:
-    transport = _transport(scope)
-    if transport is None or transport.is_closing():
-        return
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    transport.abort()
+async def _break(scope: Scope, receive: Receive, *, orderly: bool) -> None:
+    """End the connection here and now, by closing it or by a reset, and wait until the server has noticed.
 
-
-def _close(scope: Scope) -> None:
-    transport = _transport(scope)
-    if transport is not None:
+    Raises:
+        ConnectionResetError: there is no connection to break (the app runs in memory).
+    """
+    transport: Any = scope.get("state", {}).get(TRANSPORT_KEY)
+    if transport is None:
+        raise ConnectionResetError("a fault broke the connection")
+    if orderly:
         transport.close()
+    elif not transport.is_closing():
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
+    await _left(receive)

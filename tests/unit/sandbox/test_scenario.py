@@ -19,7 +19,7 @@ def evening(clock: Clock, name: str, *, seed: int, for_s: float, meddle: bool = 
     world = World(clock=clock)
     documented.seed(world)
     scenario = Scenario(world, name, seed=seed)
-    end_s = clock() + for_s  # type: ignore[operator] # the fixture's clock is callable
+    end_s = clock() + for_s
     while scenario.next_s <= end_s:
         clock.now_s = scenario.next_s
         scenario.run_until(clock.now_s)
