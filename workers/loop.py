@@ -1,0 +1,83 @@
+"""How do RQ, which blocks, and the rest, which is async, live in one process? The event loop has a thread of its own.
+
+RQ's worker stays in the main thread, where signals arrive. The loop lives as long as the process, so that HTTP sessions
+and the heartbeat go on between jobs. uvloop leaves signals alone in a thread that is not the main one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+with contextlib.suppress(ImportError):  # there is none for Windows and PyPy
+    import uvloop
+
+    new_loop = uvloop.new_event_loop
+
+_T = TypeVar("_T")
+
+TICK_S: Final = 5.0
+
+
+class LoopGoneError(RuntimeError):
+    """The loop's thread has ended; the process cannot go on."""
+
+
+class LoopThread:
+    """An event loop in a thread, from ``with`` to the end of it."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop = new_loop()
+        self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+
+    def wait_for(self, work: Coroutine[Any, Any, _T], *, tick: Callable[[], None] = lambda: None) -> _T:
+        """Run a coroutine on the loop and wait for it.
+
+        Args:
+            work: what to run.
+            tick: called by the waiting thread every ``TICK_S``.
+
+        Raises:
+            LoopGoneError: the loop ended before it did.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        while True:
+            try:
+                return future.result(timeout=TICK_S)
+            except TimeoutError:
+                if future.done():
+                    raise  # it is the coroutine's own
+                if not self._thread.is_alive():
+                    raise LoopGoneError from None
+                tick()
+
+    def tell(self, callback: Callable[[], object]) -> None:
+        """Have the loop call something soon; may be called from a signal handler."""
+        self.loop.call_soon_threadsafe(callback)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            left = asyncio.all_tasks(self.loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self.loop.run_until_complete(asyncio.wait(left, timeout=TICK_S))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()

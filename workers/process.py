@@ -1,0 +1,273 @@
+"""How does one worker process live? It opens the relay once, runs shifts of one kind, and ends without losing any."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import FrameType
+from typing import Final
+
+from redis import Redis as SyncRedis
+from redis.exceptions import RedisError
+from rq.exceptions import StopRequested
+
+from relay import logs
+from relay.bootstrap import Relay, new_slot, open_relay
+from relay.store.connection import RedisUnusableError, Timeouts, open_sync_redis
+from relay.store.presence import BEAT_S
+from workers import jobs
+from workers.health import Heartbeat
+from workers.loop import LoopThread
+from workers.post import CUT_S, DRAIN_S, END_S, TWICE_S, WRONG_SETTINGS, Post, read_post
+from workers.rq_worker import SOCKET_S, ShiftWorker, Stopping
+from workers.shift import ShiftFunction, ShiftRunner
+
+Table = Callable[[Relay, int], Mapping[str, ShiftFunction]]
+"""Makes, of an opened relay and a concurrency, what shifts of each kind do."""
+
+STUCK_S: Final = 120.0
+"""The main thread waits in steps that are all shorter: if it is silent for longer, the process is not well."""
+SLOWEST_RETRY_S: Final = 5.0
+
+
+def work(post: Post, table: Table) -> int:
+    """Be a worker until asked to stop by SIGTERM; to be called in the main thread.
+
+    A second SIGTERM cuts the running shift off: what it has in flight is left to the next worker.
+
+    Returns:
+        exit code: 0 asked to stop, 2 this Redis cannot be used.
+    """
+    with LoopThread() as loop:
+        process = _Process(post, table, loop)
+        signal.signal(signal.SIGTERM, process.on_signal)
+        try:
+            code = loop.wait_for(process.open())
+            if code is None:
+                process.serve()
+        finally:
+            loop.wait_for(process.close())
+    return code or 0
+
+
+class _Process:
+    """One worker process: what its two threads share."""
+
+    def __init__(self, post: Post, table: Table, loop: LoopThread) -> None:
+        self._post = post
+        self._table = table
+        self._loop = loop
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{new_slot()[:6]}"
+        self._stopping = Stopping()
+        self._asked_s: float | None = None
+        self._progress_s = time.monotonic()
+        self._worker: ShiftWorker | None = None
+        # Of the loop's thread:
+        self._living: asyncio.Task[None]
+        self._beating: asyncio.Task[None]
+        self._present: list[asyncio.Task[None]] = []
+        self._stop = asyncio.Event()
+        self._end = asyncio.Event()
+        self._opened: asyncio.Future[int | None]
+        self._relay: Relay
+        self._runner: ShiftRunner | None = None
+
+    # ---- in the main thread ----
+
+    def serve(self) -> None:
+        """Run shifts until asked to stop; where RQ breaks, without it, and start it again."""
+        url = self._post.settings.redis_url
+        jobs.bind(self._run_shift)
+        with contextlib.closing(open_sync_redis(url, timeouts=Timeouts(socket_s=SOCKET_S))) as connection:
+            broken = 0
+            self._look()  # what became due while nobody was there
+            while not self._stopping.asked():
+                started_s = time.monotonic()
+                self._run_rq(connection, number=broken)
+                if self._stopping.asked():
+                    return
+                # Redis is read-only or out of memory, or there was garbage. RQ is only a wake: work goes on without.
+                broken = 1 if time.monotonic() - started_s > STUCK_S else broken + 1
+                connection.connection_pool.disconnect()
+                self._look()
+                with contextlib.suppress(StopRequested), self._stopping.waiting():
+                    time.sleep(min(0.5 * broken, SLOWEST_RETRY_S))
+
+    def _run_rq(self, connection: SyncRedis, *, number: int) -> None:
+        try:
+            self._worker = ShiftWorker(
+                self._post.kind,
+                name=f"{self._name}-{number}",
+                connection=connection,
+                stopping=self._stopping,
+                idle=self._look,
+                refused=self._refused,
+                progressed=self._progressed,
+            )
+            self._worker.work(logging_level="ERROR")
+        except StopRequested:
+            pass
+        except Exception as error:  # noqa: BLE001  RQ starts again, after a while
+            logs.event("rq worker broke", level="warning", kind=self._post.kind, exc=error)
+        finally:
+            self._worker = None
+
+    def _run_shift(self, kind: str, slot: str) -> None:
+        if self._runner is not None:
+            self._loop.wait_for(self._runner.run(kind, slot), tick=self._tick)
+
+    def _look(self) -> None:
+        """Run a shift if something is due that nobody was woken for: a wake was lost, or there is no scheduler."""
+        if not self._stopping.asked():
+            self._loop.wait_for(self._run_if_due(), tick=self._tick)
+
+    def _tick(self) -> None:
+        self._progressed()
+        if self._worker is not None:
+            self._worker.tick()
+
+    def _progressed(self) -> None:
+        self._progress_s = time.monotonic()
+
+    def _refused(self, reason: str) -> None:
+        level: logs.Level = "debug" if reason == "expired" else "warning"
+        logs.event("job refused", level=level, kind=self._post.kind, reason=reason)
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """Stop in good order; at the second request, quickly."""
+        now_s = time.monotonic()
+        if self._asked_s is None:
+            self._asked_s = now_s
+            self._loop.tell(self._ask_to_stop)
+        elif now_s - self._asked_s >= TWICE_S:
+            self._loop.tell(self._cut_off)
+        self._stopping.ask()  # last, as it may raise
+
+    # ---- in the loop's thread ----
+
+    async def open(self) -> int | None:
+        """Open the relay, however long Redis is away.
+
+        Returns:
+            None: it is open. Else the process shall end with that code.
+        """
+        loop = asyncio.get_running_loop()
+        self._opened = loop.create_future()
+        if self._post.parent is not None:
+            loop.add_reader(self._post.parent, self._on_parent)
+        heartbeat = Heartbeat("worker", data_dir=self._post.settings.data_dir, clock=time.monotonic)
+        self._living = asyncio.create_task(self._live())
+        self._beating = asyncio.create_task(self._beat(heartbeat))
+        return await self._opened
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        self._stop.set()
+        if self._present:
+            await asyncio.wait(self._present, timeout=CUT_S)  # they take their leave
+        self._end.set()
+        for task in (*self._present, self._beating):
+            task.cancel()
+        for result in await asyncio.gather(self._living, *self._present, self._beating, return_exceptions=True):
+            if isinstance(result, Exception):
+                logs.event("close failed", level="warning", exc=result)
+
+    async def _live(self) -> None:
+        """Hold the relay open from ``open`` to ``close``, in one task."""
+        wait_s = 0.5
+        while not self._stop.is_set():
+            try:
+                async with open_relay(self._post.settings) as relay:
+                    self._begin(relay)
+                    await self._end.wait()
+                    return
+            except RedisUnusableError as error:
+                logs.event("redis unusable", level="error", reason=str(error))
+                self._opened.set_result(WRONG_SETTINGS)
+                return
+            except (RedisError, OSError) as error:
+                logs.event("redis away", level="warning", kind=self._post.kind, exc=error, again_in_s=wait_s)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), wait_s)
+                wait_s = min(wait_s * 2, SLOWEST_RETRY_S)
+            except Exception as error:  # noqa: BLE001  the main thread raises it
+                self._opened.set_exception(error)
+                return
+        self._opened.set_result(0)
+
+    def _begin(self, relay: Relay) -> None:
+        self._relay = relay
+        self._runner = ShiftRunner(
+            relay.slots,
+            self._table(relay, self._post.concurrency),
+            wake=relay.wake,
+            clock=time.monotonic,
+            drain_s=DRAIN_S,
+        )
+        self._present.append(asyncio.create_task(self._be_present()))
+        if self._stop.is_set():
+            self._runner.ask_to_stop()
+        self._opened.set_result(None)
+
+    async def _be_present(self) -> None:
+        """Be counted among the workers until asked to stop, and not a moment longer."""
+        kind, presence = self._post.kind, self._relay.presence
+        about = f"{socket.gethostname()} {os.getpid()}"
+        while not self._stop.is_set():
+            with contextlib.suppress(RedisError, OSError):
+                await presence.beat(kind, self._name, about=about)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), BEAT_S)
+        with contextlib.suppress(RedisError, OSError):
+            await presence.leave(kind, self._name)
+
+    async def _beat(self, heartbeat: Heartbeat) -> None:
+        try:
+            await heartbeat.keep_beating(lambda: time.monotonic() - self._progress_s < STUCK_S)
+        finally:
+            heartbeat.end()
+
+    async def _run_if_due(self) -> None:
+        kind = self._post.kind
+        try:
+            due = await self._relay.slots.is_due(kind)
+        except Exception as error:  # noqa: BLE001  the next look may succeed
+            logs.event("look failed", level="debug", kind=kind, exc=error)
+            return
+        if due and self._runner is not None:
+            await self._runner.run(kind, new_slot())
+
+    def _ask_to_stop(self) -> None:
+        self._stop.set()
+        if self._runner is not None:
+            self._runner.ask_to_stop()
+        asyncio.get_running_loop().call_later(END_S, os._exit, 1)
+
+    def _cut_off(self) -> None:
+        if self._runner is not None:
+            self._runner.cut_off()
+
+    def _on_parent(self) -> None:
+        """Stop when the parent is gone: nobody would end or restart this process any more."""
+        assert self._post.parent is not None  # noqa: S101  it is what was read from
+        if not os.read(self._post.parent, 1024):
+            asyncio.get_running_loop().remove_reader(self._post.parent)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(table: Table) -> int:
+    """Be the child of ``workers.worker.run``: the post comes through stdin, which stays open as long as the parent."""
+    stdin = sys.stdin.fileno()
+    post = replace(read_post(stdin), parent=stdin)
+    logs.configure(post.settings.log_format, process=f"worker-{post.kind}")
+    try:
+        return work(post, table)
+    finally:
+        logs.flush()
