@@ -19,9 +19,7 @@ def name_of(subscription: Subscription) -> str | None:
 class SubscriptionLife:
     """Changes the status of subscriptions; the one place that tells of it."""
 
-    def __init__(
-        self, *, subscriptions: SubscriptionStore, committer: Committer, now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, *, subscriptions: SubscriptionStore, committer: Committer, now_ms: Callable[[], int]) -> None:
         self._subscriptions = subscriptions
         self._committer = committer
         self._now_ms = now_ms
@@ -61,7 +59,10 @@ class SubscriptionLife:
             return
         if after.status == "disabled":
             made = subscription_disabled(
-                subscription=after.id, name=after.name, reason=after.disabled_reason or "by the operator", since_ms=at_ms
+                subscription=after.id,
+                name=after.name,
+                reason=after.disabled_reason or "by the operator",
+                since_ms=at_ms,
             )
         else:
             made = subscription_enabled(

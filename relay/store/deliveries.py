@@ -270,6 +270,8 @@ class DeliveryStore:
         replay_id: str = "",
         pull_only: bool = False,
         make: bool = False,
+        front: bool = False,
+        lists: tuple[str, str] = ("", ""),
     ) -> list[str]:
         """Make deliveries pending again, at the tail of their queues.
 
@@ -278,6 +280,8 @@ class DeliveryStore:
             replay_id: which replay does it.
             pull_only: the subscription has no url.
             make: also make those that do not exist.
+            front: queue them before what is there, for a lane that is not open yet; give them newest first.
+            lists: keys of a replay's positions: those yet to queue, those queued.
 
         Returns:
             One word each: ``pending`` (it was already; its next attempt is due now), ``reopened``, ``made``, ``gone``.
@@ -292,10 +296,11 @@ class DeliveryStore:
             keys.wake("deliver", ""),
             keys.wake("deliver"),
             "1" if make else "0",
+            "1" if front else "0",
         ]
         for position, queue, brand in deliveries:
             args += [position, queue, brand]
-        _, results = await self._scripts.run("reopen", [keys.LOG, keys.CLOCK, keys.LANES_DUE], args)
+        _, results = await self._scripts.run("reopen", [keys.LOG, keys.CLOCK, keys.LANES_DUE, *lists], args)
         return [result.decode() for result in results]
 
     async def retire(

@@ -13,6 +13,7 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:log:ids | hash | event id -> position | with the entry |
 | relay:snap:{brand}:{venue}:{feed}:h | hash | entity id -> head of its snapshot (see snapshots.py) | trim, or the brand's end |
 | relay:snap:{brand}:{venue}:{feed}:o | hash | entity id -> packed object and raw row | with its head |
+| relay:snap:{brand}:{venue}:{feed}:floor | string | highest id that was forgotten | the brand's end |
 | relay:snap:{brand}:{venue}:{feed}:gone | zset | entity id -> stamp of its last write, once it is settled | with its head |
 | relay:lanes:due | zset | subscription -> ms: when its lane has work; while owned: when the lease ends | lane's end |
 | relay:lane:{sub} | hash | owner, fence, until, gate, circuit, counters of the ledger | retention after deletion |
@@ -23,7 +24,12 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:lane:{sub}:dlv | hash | position -> record of a delivery that has one (absent: pending, never tried) | with its entry |
 | relay:lane:{sub}:dead | zset | position -> ms it died | with its entry |
 | relay:lane:{sub}:stat:{hour slot} | hash | attempts by outcome and latency bucket in five minutes | TTL 2 h |
-| relay:lanes:gone | zset | deleted subscription -> ms | retention |
+| relay:replay:{id}:todo | list | positions a replay has yet to queue | when queued; TTL retention |
+| relay:replay:{id}:queued | list | positions it has queued | TTL retention |
+| relay:audit:ledger | hash | last count of the records: unaccounted, at ms, by subscription | never (one) |
+| relay:lanes:gone | zset | deleted subscription -> ms | when its lane is empty |
+| relay:brands:gone | zset | deleted brand -> ms | when it is forgotten |
+| relay:maintain:due | zset | background task -> ms | never (one a task) |
 | relay:wake:{kind} | list | at most one element: there is work of that kind | TTL 60 s |
 | relay:wake:{kind}:{owner} | list | what has new work and is owned by that worker (at most 1 000 names: then all of it) | TTL 60 s |
 | relay:m | hash | counters and histogram buckets of the whole installation | never (bounded by label values) |
@@ -53,11 +59,13 @@ CLOCK: Final = PREFIX + "clock"
 LOG: Final = PREFIX + "log"
 LOG_IDS: Final = PREFIX + "log:ids"
 LANES_DUE: Final = PREFIX + "lanes:due"
+BRANDS_GONE: Final = PREFIX + "brands:gone"
 LANES_GONE: Final = PREFIX + "lanes:gone"
 COUNTERS: Final = PREFIX + "m"
 ANNOUNCEMENTS: Final = PREFIX + "announcements"
 API_KEYS_USED: Final = PREFIX + "doc:api-key:used"
 AUDIT: Final = PREFIX + "audit"
+LEDGER_AUDIT: Final = PREFIX + "audit:ledger"
 MAINTAIN_DUE: Final = PREFIX + "maintain:due"
 POLLS_DUE: Final = PREFIX + "polls:due"
 SCHEDULER_NEXT: Final = PREFIX + "scheduler:next"
@@ -79,6 +87,11 @@ def snapshot(brand: str, venue_id: int | None, feed: str) -> str:
 def lane(subscription_id: str) -> str:
     """Stem, and hash, of one subscription's lane."""
     return f"{PREFIX}lane:{subscription_id}"
+
+
+def replay(replay_id: str) -> tuple[str, str]:
+    """Lists of one replay: positions yet to queue, positions queued."""
+    return f"{PREFIX}replay:{replay_id}:todo", f"{PREFIX}replay:{replay_id}:queued"
 
 
 def wake(kind: str, owner: str | None = None) -> str:

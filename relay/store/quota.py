@@ -5,6 +5,7 @@ The counting is in `quota_acquire.lua`, exact on Redis' clock.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 from typing import Final
 
 import msgspec
@@ -121,6 +122,12 @@ class QuotaStore:
         self._redis = redis
         self._scripts = scripts
         self.per_minute = per_minute
+
+    @property
+    def polls_per_s(self) -> float:
+        """What polling gets, as ``quota_acquire.lua`` shares it out."""
+        share = max(1, ceil(self.per_minute * 0.05))
+        return max(1, self.per_minute - 2 * share) * 1000 / (_WINDOW_MS + _BUCKET_MS)
 
     async def acquire(self, account: Account, purpose: Purpose) -> Granted | WaitUntil:
         """Ask for one request."""

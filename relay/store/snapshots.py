@@ -136,6 +136,32 @@ class SnapshotStore:
         found = await self._redis.hmget(scope.stem + ":o", [str(i) for i in ids])
         return [None if blob is None else unpack(blob) for blob in found]
 
+    async def trim(self, scope: Scope, *, before: int, limit: int) -> int:
+        """Forget what was settled before a stamp; how many. The highest id forgotten is kept: see :meth:`floor`."""
+        old = [
+            int(entity)
+            for entity in await self._redis.zrange(
+                scope.stem + ":gone", "-inf", f"({before}", byscore=True, offset=0, num=limit
+            )
+        ]
+        if old:
+            floor = max(await self.floor(scope), *old)
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.set(scope.stem + ":floor", floor)
+                pipe.hdel(scope.stem + ":h", *old)
+                pipe.hdel(scope.stem + ":o", *old)
+                pipe.zrem(scope.stem + ":gone", *old)
+                await pipe.execute()
+        return len(old)
+
+    async def floor(self, scope: Scope) -> int:
+        """The highest id that was forgotten: what is at or below it and unknown is old, not new; 0 for none."""
+        return int(await self._redis.get(scope.stem + ":floor") or 0)
+
+    async def forget(self, scope: Scope) -> None:
+        """Forget everything of a scope."""
+        await self._redis.unlink(*(scope.stem + part for part in (":h", ":o", ":gone", ":floor")))
+
     async def all_heads(self, scope: Scope) -> dict[int, Head]:
         """Every head of a scope, by id: for reconciliation and lists, bounded by retention."""
         heads: dict[int, Head] = {}

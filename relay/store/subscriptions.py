@@ -52,6 +52,9 @@ class Subscription:
         max_age_s: older deliveries expire; None for RELAY_RETENTION.
         status: what the operator set, or a 410 or five days of failure did.
         created_at: RFC 3339, UTC.
+        start: ``now``, ``open_orders`` or an RFC 3339 time: what it is told of the past.
+        opening: that past is still being queued; nothing is sent until it is.
+        created_position: stamp of its creation: what was committed before is the past.
     """
 
     id: str
@@ -76,10 +79,15 @@ class Subscription:
     disabled_at: str | None = None
     created_at: str
     updated_at: str
+    start: str = "now"
+    opening: bool = False
+    created_position: int | str = 0
 
     @property
     def gate(self) -> str:
         """Why its lane sends nothing; "" when it does."""
+        if self.opening:
+            return "opening"
         if self.status != "active":
             return self.status
         return "pull" if self.url is None else ""

@@ -20,7 +20,7 @@ from relay.core.addresses import parse_networks
 from relay.core.changes import Feed, compare
 from relay.core.retry import RetryPolicy
 from relay.egress.sender import Sender
-from relay.pipeline.commit import Committer, CommitReport, Proposal
+from relay.pipeline.commit import CommitReport, Committer, Proposal
 from relay.pipeline.deliver import DeliverContext, deliver_shift
 from relay.pipeline.endpoints import Endpoints
 from relay.pipeline.stop import ShiftReport, Stop
@@ -117,7 +117,7 @@ class Parts:
         self.brands = BrandStore(redis, self.scripts)
         self.subscriptions = SubscriptionStore(redis, self.scripts)
         self.snapshots = SnapshotStore(redis)
-        self.log = Log(redis)
+        self.log = Log(redis, self.scripts)
         self.deliveries = DeliveryStore(redis, self.scripts)
         self.woken: list[str] = []
         self.random = random.Random(7)

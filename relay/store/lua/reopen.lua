@@ -1,12 +1,16 @@
 #!lua
 -- reopen.lua: make deliveries pending again, or make them where there were none: retry, replay, a start in the past.
 --
--- KEYS  1 log (stream)  2 clock (string)  3 lanes due (zset)
+-- KEYS  1 log (stream)  2 clock (string)  3 lanes due (zset)  4 positions a replay has yet to queue (list; '' none)
+--       5 positions it has queued (list; '' none)
 -- ARGV  1 stem of lanes' keys  2 subscription  3 replay ('' none)  4 1 when it is pulled from only  5 stem of wake
---       lists of owners  6 shared wake list  7 1 to make deliveries where there are none; then for each delivery:
+--       lists of owners  6 shared wake list  7 1 to make deliveries where there are none
+--       8 1 to queue them at the front, in the order given (a lane that is not open yet); then for each delivery:
 --         position · queue · brand
 -- Returns { lanes that nobody owns and that are due now, { one a delivery: 'pending' (it was, and is due now),
 --         'reopened', 'made', 'gone' (the log has no such event any more, or there is no such delivery) } }
+-- A replay's positions move from one list to the other in the same script; when the first is not what the list begins
+-- with, another worker was quicker, and nothing is written: { 0, {} }
 -- Appended at the tail of its queue: what is queued goes first, so a replay never overtakes live traffic of its subject.
 -- Atomic because state, queue and counters must agree.
 
@@ -22,8 +26,10 @@ local function stream_id(position)
   return format('%.0f-%.0f', math.floor(position / STAMPS_PER_MS), position % STAMPS_PER_MS)
 end
 
+if KEYS[4] ~= '' and call('LINDEX', KEYS[4], 0) ~= ARGV[9] then return { 0, {} } end
+
 local results = {}
-for cursor = 8, #ARGV, 3 do
+for cursor = 9, #ARGV, 3 do
   local position, queue, brand = ARGV[cursor], ARGV[cursor + 1], ARGV[cursor + 2]
   local id = stream_id(tonumber(position))
   local record = call('HGET', lane .. ':dlv', position)
@@ -70,7 +76,12 @@ for cursor = 8, #ARGV, 3 do
   end
   if (result == 'made' and ARGV[4] ~= '1') or result == 'reopened' then
     call('HINCRBY', lane, 'pending', 1)
-    if call('RPUSH', lane .. ':q:' .. queue, position) == 1 then call('ZADD', lane .. ':ready', position, queue) end
+    local length = call(ARGV[8] == '1' and 'LPUSH' or 'RPUSH', lane .. ':q:' .. queue, position)
+    if length == 1 or ARGV[8] == '1' then call('ZADD', lane .. ':ready', position, queue) end
+  end
+  if KEYS[4] ~= '' then
+    call('LPOP', KEYS[4])
+    if result == 'made' or result == 'reopened' then call('RPUSH', KEYS[5], position) end
   end
   results[#results + 1] = result
 end
