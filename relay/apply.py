@@ -223,7 +223,7 @@ def _alike(name: str, present: object, wanted: object) -> bool:
     return False
 
 
-def _spelt(text: str) -> Any:
+def _spelt(text: str) -> object:
     """A text in the one form that its spellings share: durations, lists of them, URLs with and without a last slash."""
     try:
         return tuple(parse_duration(part) for part in text.split(","))

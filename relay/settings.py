@@ -32,6 +32,7 @@ class Role(StrEnum):
     UP = "up"
     DEMO = "demo"
     COMMAND = "command"  # one that talks to a running relay, or to Clopos, and goes
+    PROBE = "probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +253,7 @@ _REQUIRED: Final[Mapping[Role, Mapping[str, str]]] = {
     Role.UP: {},
     Role.DEMO: {},
     Role.COMMAND: {},
+    Role.PROBE: {},
 }
 
 _LARGEST_FILE_BYTES: Final = 65_536

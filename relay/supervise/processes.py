@@ -36,7 +36,7 @@ class Child:
         environ: its whole environment.
         keep_fds: file descriptors that it inherits.
         with_parent: the signal it gets when the supervisor itself is killed.
-        grace_s: how long it has from SIGTERM to SIGKILL.
+        grace_s: how long it has from SIGTERM to a second one, which asks to be quick, and from there to SIGKILL.
         stage: stages are stopped from the highest to the lowest, one after the other.
     """
 
@@ -45,7 +45,7 @@ class Child:
     environ: Mapping[str, str] = field(repr=False)
     keep_fds: tuple[int, ...] = ()
     with_parent: signal.Signals = signal.SIGKILL
-    grace_s: float = 12.0
+    grace_s: tuple[float, float] = (9.0, 4.0)
     stage: int = 1
 
 
@@ -118,11 +118,13 @@ class Supervisor:
         if process is None:  # waiting to be started again
             self._keepers[name].cancel()
         else:
-            _signal_group(process, signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), self._children[name].grace_s)
-            except TimeoutError:
-                logs.event("process killed", level="warning", process=name, grace_s=self._children[name].grace_s)
+            for grace_s in self._children[name].grace_s:
+                _signal_group(process, signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), grace_s)
+                    break
+            else:
+                logs.event("process killed", level="warning", process=name)
             _signal_group(process, signal.SIGKILL)  # and whatever it may have started
         with contextlib.suppress(asyncio.CancelledError):
             await self._keepers[name]

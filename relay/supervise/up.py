@@ -20,7 +20,7 @@ from relay.supervise.redis_server import find_redis_server, redis_answers, redis
 READY_WITHIN_S: Final = 60.0
 _REDIS_WITHIN_S: Final = 120.0  # it reads its whole append-only file first
 _LOCK_WITHIN_S: Final = 10.0
-_REDIS_GRACE_S: Final = 5.0
+_REDIS_GRACE_S: Final = (4.0, 1.0)
 _SMALLEST_MEMORY_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -31,12 +31,12 @@ class Crew:
     Attributes:
         queues: those that get workers.
         processes: for each queue.
-        concurrency: in each process; None for the worker's own default.
+        concurrency: in each process.
     """
 
     queues: tuple[str, ...]
-    processes: int = 1
-    concurrency: int | None = None
+    processes: int
+    concurrency: int
 
 
 def role_command(*words: str) -> tuple[str, ...]:
@@ -46,11 +46,11 @@ def role_command(*words: str) -> tuple[str, ...]:
 
 def worker_children(crew: Crew, *, environ: Mapping[str, str]) -> list[Child]:
     """List the worker processes: each has one queue, as RQ can lose a job between two."""
-    concurrency = () if crew.concurrency is None else ("--concurrency", str(crew.concurrency))
+    how = ("--processes", "1", "--concurrency", str(crew.concurrency))
     return [
         Child(
             name=f"worker-{queue}-{number}",
-            command=role_command("worker", "--queues", queue, "--processes", "1", *concurrency),
+            command=role_command("worker", "--queues", queue, *how),
             environ=environ,
         )
         for queue in crew.queues

@@ -89,10 +89,18 @@ async def test_stopping_leaves_no_process_behind_not_even_one_that_will_not_list
     supervisor: Supervisor, lines: Lines
 ) -> None:
     stubborn = "trap '' TERM; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & echo $$; wait; wait"
-    supervisor.start(_child("stubborn", stubborn, grace_s=0.2), _child("mild", "echo $$; exec sleep 60"))
+    supervisor.start(_child("stubborn", stubborn, grace_s=(0.1, 0.1)), _child("mild", "echo $$; exec sleep 60"))
     await _wait_for_lines(supervisor, lines, 3)
     await supervisor.stop()
     assert [pid for _, _, pid in lines if _alive(int(pid))] == []
+
+
+async def test_a_second_request_asks_to_be_quick(supervisor: Supervisor, lines: Lines) -> None:
+    slow = "quick() { echo second; exit 0; }; asked() { echo first; trap quick TERM; }; trap asked TERM; echo up"
+    supervisor.start(_child("slow", f"{slow}; while :; do sleep 0.05; done", grace_s=(0.3, 20.0)))
+    await _wait_for_lines(supervisor, lines, 1)
+    await supervisor.stop()
+    assert [line for _, _, line in lines if line != "Terminated"] == ["up", "first", "second"]
 
 
 async def test_stages_end_one_after_the_other(supervisor: Supervisor, lines: Lines) -> None:

@@ -1,88 +1,44 @@
-"""Which commands are there? Each is a few lines: read options and settings, hand over, answer with an exit code."""
+"""Commands that run something on this machine until it is told to stop; and the probe of what runs."""
 
 import asyncio
 import difflib
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from relay import __version__, logs
+from relay.cli.base import DONE, FAILED, as_json_option, main, quit_with, read_settings
 from relay.core.clopos_urls import check_http_url
-from relay.core.errors import RelayError
-from relay.settings import Role, Settings, SettingsError, load_settings
+from relay.settings import Role
 from relay.supervise.up import Crew, listen, run_up, run_workers
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-DONE = 0
-FAILED = 1
-WRONG_USAGE = 2
-INTERRUPTED = 130  # as a shell counts Ctrl-C
 QUEUES = ("poll", "deliver", "maintain")
 
-
-class _Commands(click.Group):
-    """Turns what went wrong into a message on stderr and an exit code; a traceback is for faults of ours only."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SettingsError as wrong:
-            _quit(WRONG_USAGE, *wrong.problems)
-        except RelayError as wrong:
-            _quit(FAILED, wrong.message)
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
-        except Exception as fault:
-            if not logs.configured():
-                raise
-            logs.event("fault", level="error", exc=fault)
-            sys.exit(FAILED)
-
-
-def _quit(code: int, *messages: str) -> NoReturn:
-    for line in "\n".join(messages).split("\n"):
-        click.echo(f"relay: {logs.printable(line)}", err=True)
-    sys.exit(code)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="relay")
-def main() -> None:
-    """Webhooks for Clopos: polls the point of sale, pushes what changed to partners."""
-
-
-def _settings(needs: Role, *, service: bool = False, **always: Any) -> Settings:
-    """Read the settings, and set up the log where the process is to stay."""
-    settings = load_settings(os.environ, role=needs)
-    if service:
-        logs.configure(settings.log_format, **always)
-    for warning in settings.warnings:
-        if service:
-            logs.event("settings", level="warning", message=warning)
-        else:
-            click.echo(f"relay: {warning}", err=True)
-    return settings
-
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _processes = click.option(
     "--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes for each queue."
 )
 _concurrency = click.option(
-    "--concurrency", type=click.IntRange(1, 10_000), help="How much each worker process does at once."
+    "--concurrency",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="How much each worker process does at once.",
 )
 
 
 @main.command()
 @_processes
 @_concurrency
-def up(processes: int, concurrency: int | None) -> None:
+def up(processes: int, concurrency: int) -> None:
     """Run everything on this machine: API, scheduler, workers, and a Redis unless RELAY_REDIS_URL is set."""
-    settings = _settings(Role.UP, service=True, role="up")
+    settings = read_settings(Role.UP, service=True, role="up")
     sys.exit(asyncio.run(run_up(settings, Crew(QUEUES, processes, concurrency), environ=os.environ)))
 
 
@@ -91,7 +47,7 @@ def api() -> None:
     """Run the admin API, the pull endpoint, /metrics and the UI."""
     from relay.api.serve import run
 
-    sys.exit(run(_settings(Role.API, service=True, role="api")))
+    sys.exit(run(read_settings(Role.API, service=True, role="api")))
 
 
 @main.command()
@@ -99,7 +55,7 @@ def scheduler() -> None:
     """Run the scheduler; any number may run, one is at work."""
     from workers.scheduler import run
 
-    sys.exit(run(_settings(Role.SCHEDULER, service=True, role="scheduler")))
+    sys.exit(run(read_settings(Role.SCHEDULER, service=True, role="scheduler")))
 
 
 def _queues(_context: click.Context, _option: click.Parameter, text: str) -> tuple[str, ...]:
@@ -118,15 +74,29 @@ def _queues(_context: click.Context, _option: click.Parameter, text: str) -> tup
 @click.option("--queues", callback=_queues, default=",".join(QUEUES), show_default=True, help="Which, comma-separated.")
 @_processes
 @_concurrency
-def worker(queues: tuple[str, ...], processes: int, concurrency: int | None) -> None:
+def worker(queues: tuple[str, ...], processes: int, concurrency: int) -> None:
     """Run workers: one process for one queue, or several that this one keeps running."""
     if len(queues) * processes > 1:
-        settings = _settings(Role.WORKER, service=True, role="workers")
+        settings = read_settings(Role.WORKER, service=True, role="workers")
         sys.exit(asyncio.run(run_workers(settings, Crew(queues, processes, concurrency), environ=os.environ)))
-    from workers.worker import run
+    from workers.post import Post
+    from workers.process import work
+    from workers.shifts import shifts
 
-    settings = _settings(Role.WORKER, service=True, role="worker", queue=queues[0])
-    sys.exit(run(queues[0], settings, concurrency=concurrency))
+    settings = read_settings(Role.WORKER, service=True, role="worker", queue=queues[0])
+    signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))  # Ctrl-C, where nobody stands above
+    sys.exit(work(Post(settings=settings, kind=queues[0], concurrency=concurrency), shifts))
+
+
+@main.command()
+@click.argument("role", type=click.Choice(["worker", "scheduler"]))
+def health(role: str) -> None:
+    """Say whether the worker or the scheduler on this machine lives: exit 0, else 1. For probes."""
+    from workers.health import check
+
+    found = check(role, data_dir=read_settings(Role.PROBE).data_dir, now_s=time.monotonic())
+    click.echo(found.reason, err=not found.fresh)
+    sys.exit(DONE if found.fresh else FAILED)
 
 
 def _http_url(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
@@ -158,7 +128,6 @@ def _port(default: int) -> Callable[[_Function], _Function]:
 
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @main.command()
@@ -182,7 +151,7 @@ def sandbox(host: str, port: int, scenario: str, seed: int) -> None:
 )
 @click.option("--status", type=click.IntRange(200, 599), default=200, show_default=True, help="What to answer.")
 @click.option("--forward", callback=_http_url, help="Hand each webhook to this URL and answer as it does.")
-@_json
+@as_json_option
 def receive(host: str, port: int, keys: tuple[Any, ...], status: int, forward: str | None, *, as_json: bool) -> None:
     """Receive webhooks as a partner would: verify each, print it, answer."""
     from relay.receive import Receiver, run
@@ -197,8 +166,4 @@ def _explained_port(host: str, port: int) -> Iterator[None]:
     try:
         yield
     except OSError as wrong:
-        _quit(FAILED, f"cannot listen on {host} port {port} ({wrong.strerror}): choose another with --port")
-
-
-if __name__ == "__main__":
-    main()
+        quit_with(FAILED, f"cannot listen on {host} port {port} ({wrong.strerror}): choose another with --port")
