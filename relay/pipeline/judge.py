@@ -34,6 +34,8 @@ class Rules:
         first_look: rows without snapshot are remembered, and not announced, unless they came after an interrupted one.
         announce_since: at the first look, announce orders whose ``created_at`` is not before this all the same.
         retake: the settings changed: compare rows anew even where their bytes are known.
+        only: ids that are of interest; None for all.
+        silent: remember, announce nothing.
     """
 
     currency: str | None = None
@@ -41,6 +43,8 @@ class Rules:
     first_look: bool = False
     announce_since: datetime | None = None
     retake: bool = False
+    only: frozenset[int] | None = None
+    silent: bool = False
 
 
 @dataclass(slots=True)
@@ -84,18 +88,7 @@ async def judge(
         rules: how to take them.
     """
     found = Judgement()
-    last: dict[int, tuple[RowKey, RawRow]] = {}
-    for raw in rows:
-        try:
-            key = row_key(raw)
-        except RowUnreadable as error:
-            found.bad.append(bad_row(raw, error))
-            continue
-        if source.of_venue and key.venue_id not in (None, scope.venue_id):
-            found.strangers += 1
-            continue
-        found.keys.append(key)
-        last[key.id] = (key, raw)
+    last = _named(found, source, scope, rows, rules)
     heads = await snapshots.heads(scope, list(last))
     found.heads = {row_id: head for row_id, head in zip(last, heads, strict=True) if head is not None}
     fresh: list[tuple[RowKey, RawRow, Head | None]] = []
@@ -116,6 +109,25 @@ async def judge(
             _judge_row(found, source, scope, (key, raw, head, before.get(key.id)), rules)
     found.proposals.reverse()
     return found
+
+
+def _named(
+    found: Judgement, source: FeedSource, scope: Scope, rows: Sequence[RawRow], rules: Rules
+) -> dict[int, tuple[RowKey, RawRow]]:
+    """The rows that are of interest, by id; of a row that is there twice the later one."""
+    last: dict[int, tuple[RowKey, RawRow]] = {}
+    for raw in rows:
+        try:
+            key = row_key(raw)
+        except RowUnreadable as error:
+            found.bad.append(bad_row(raw, error))
+            continue
+        if source.of_venue and key.venue_id not in (None, scope.venue_id):
+            found.strangers += 1
+        elif rules.only is None or key.id in rules.only:
+            found.keys.append(key)
+            last[key.id] = (key, raw)
+    return last
 
 
 def _is_known(head: Head, raw: RawRow) -> bool:
@@ -151,7 +163,7 @@ def _judge_row(
     before = None if known is None or was_removed else known.object
     still_open = not removed and source.is_open(thing)
     flags = (OPEN if still_open else "") + (REMOVED if removed else "") + flags
-    change = _change(source, before, thing, head, raw, removed=removed, rules=rules)
+    change = None if rules.silent else _change(source, before, thing, head, raw, removed=removed, rules=rules)
     found.statuses[key.id] = thing.get("status") if still_open else None
     if change is None and _is_same(head, raw, thing, flags):
         found.known += 1

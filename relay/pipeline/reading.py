@@ -10,7 +10,7 @@ from relay.clopos.rowkeys import RowKey
 from relay.clopos.schema import BadRow
 from relay.core.errors import PageUnreadable, RefusedError, StaleError
 from relay.pipeline.commit import CommitReport, Committer
-from relay.pipeline.judge import Judgement, Rules, judge
+from relay.pipeline.judge import OPEN, Judgement, Rules, judge
 from relay.store.commit import Fence
 from relay.store.quota import Granted, Purpose
 from relay.store.snapshots import Scope, SnapshotStore
@@ -25,7 +25,8 @@ class Tally:
     """What the pages of one look brought together.
 
     Attributes:
-        statuses: id -> status, see ``Judgement``; with those that a known row shows to be no longer open.
+        statuses: id -> status of every thing whose row was parsed, see ``Judgement``.
+        closed: ids of things whose row was known, and that are not open.
         events: committed, as ``CommitReport`` has them.
         ids: of every row read.
     """
@@ -42,6 +43,7 @@ class Tally:
     statuses: dict[int, str | None] = field(default_factory=dict)
     events: list[tuple[int | str, str, str, int, int]] = field(default_factory=list)
     ids: set[int] = field(default_factory=set)
+    closed: set[int] = field(default_factory=set)
 
     def add(self, found: Judgement, report: CommitReport) -> None:
         """Take in one page."""
@@ -55,6 +57,7 @@ class Tally:
         self.statuses.update(found.statuses)
         self.events += report.events
         self.ids.update(key.id for key in found.keys)
+        self.closed.update(row_id for row_id, head in found.heads.items() if OPEN not in head.flags)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,122 @@
+"""What does a watch write down, and what time is it?  One note after each look, which renews the lease, too."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from relay.clopos.schema import BadRow
+from relay.pipeline.requests import Requests
+from relay.store.venues import (
+    BRAND_FIELD,
+    HABITS_FIELD,
+    BrandState,
+    Claim,
+    Found,
+    Noted,
+    PollStore,
+    SetAside,
+    bad_field,
+    encode,
+    orders_field,
+    venue_field,
+)
+
+HABITS_EVERY_MS: Final = 60_000
+
+
+class Notebook:
+    """Writes down what is known of one brand, for whoever watches it next."""
+
+    def __init__(self, polls: PollStore, requests: Requests, claim: Claim, found: Found, *, now_ms: int) -> None:
+        self.found = found
+        self._polls = polls
+        self._requests = requests
+        self._claim = claim
+        self._base_ms, self._base_s = now_ms, time.monotonic()
+        self._lock = asyncio.Lock()
+        self._brand_as_written = b""
+        self._habits_ms = now_ms
+        self._bad: dict[str, bytes] = {}
+        self.noted_ms = now_ms
+        self.notes = 0
+        self.epoch: int | None = None
+
+    @property
+    def brand(self) -> BrandState:
+        """What is known of the brand as a whole."""
+        return self.found.brand
+
+    def now_ms(self) -> int:
+        """Redis' time, as of the last note and our own clock since."""
+        return self._base_ms + int((time.monotonic() - self._base_s) * 1000)
+
+    async def write(self, *, venues: Iterable[int] = (), orders: Iterable[int] = ()) -> Noted | None:
+        """Write a note; None when another worker owns the brand by now.
+
+        Args:
+            venues: whose state has changed.
+            orders: venues whose open orders have changed.
+
+        Raises:
+            redis.exceptions.RedisError: what was to be written is written with the next note.
+        """
+        async with self._lock:
+            fields: dict[str, bytes] = {}
+            for venue_id in venues:
+                fields[venue_field(venue_id)] = encode(self.found.venues[venue_id])
+            for venue_id in orders:
+                fields[orders_field(venue_id)] = encode(self.found.open_orders.get(venue_id, {}))
+            brand = encode(self.brand)
+            if brand != self._brand_as_written:
+                fields[BRAND_FIELD] = brand
+            if self.now_ms() - self._habits_ms >= HABITS_EVERY_MS:
+                self._habits_ms = self.now_ms()
+                self.found.habits.decay(self._habits_ms)
+                fields[HABITS_FIELD] = encode(self.found.habits)
+            bad, self._bad = self._bad, {}
+            counters = self._requests.drain()
+            try:
+                noted = await self._polls.note(self._claim, fields=fields, bad=bad, counters=counters)
+            except RedisError:
+                self._requests.put_back(counters)
+                self._bad = {**bad, **self._bad}
+                raise
+            if noted is None:
+                self._requests.put_back(counters)
+                return None
+            self._brand_as_written = brand
+            self._base_ms, self._base_s = noted.now_ms, time.monotonic()
+            self.noted_ms = noted.now_ms
+            return noted
+
+    def set_aside(self, feed: str, venue_id: int | None, rows: Sequence[BadRow]) -> int:
+        """Keep rows that cannot be read, to be shown; how many of them are new in content."""
+        fresh = 0
+        for row in rows:
+            name = bad_field(feed, venue_id, row.fingerprint.hex() if row.id is None else str(row.id))
+            digest = row.fingerprint.hex()
+            known = self.found.bad.get(name)
+            if known is not None and known.fingerprint == digest:
+                continue
+            fresh += 1
+            kept = SetAside(feed, venue_id, row.id, row.reason, digest, self.now_ms(), row.size_bytes)
+            self.found.bad[name] = kept
+            self._bad[name] = encode(kept)
+        return fresh
+
+    def readable(self, feed: str, venue_id: int | None, ids: Iterable[int]) -> None:
+        """Take rows off what is set aside that could be read now."""
+        if not self.found.bad:
+            return
+        for row_id in ids:
+            name = bad_field(feed, venue_id, str(row_id))
+            if self.found.bad.pop(name, None) is not None:
+                self._bad[name] = b""
+
+
+def differs(before: Mapping[int, object], after: Mapping[int, object]) -> bool:
+    """Whether two sets of open orders differ in what is written down of them."""
+    return before.keys() != after.keys() or any(before[key] != value for key, value in after.items())

@@ -1,0 +1,196 @@
+"""A poll worker's inner parts on a real Redis beside the stand-in for Clopos, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx2 as httpx
+from redis.asyncio import Redis
+
+from relay.clopos.api import Access
+from relay.clopos.client import CloposClient
+from relay.clopos.transport import Transport
+from relay.pipeline.poll import poll_shift
+from relay.pipeline.poll_context import PollContext, access_of
+from relay.pipeline.requests import Requests
+from relay.pipeline.stop import ShiftReport, Stop
+from relay.sandbox.serve import Running, running
+from relay.store.brands import Brand
+from relay.store.documents import Stored, Write
+from relay.store.log import Range
+from relay.store.positions import LARGEST
+from relay.store.quota import QuotaStore
+from relay.store.tokens import TokenStore
+from relay.store.venues import Found, PollStore
+from tests.integration.relays import Parts
+
+BRAND = "openapitest"
+
+
+@dataclass
+class Rig:
+    """A worker's parts, Clopos' stand-in, and its control side."""
+
+    parts: Parts
+    up: Running
+    control: httpx.AsyncClient
+    transport: Transport
+    ctx: PollContext
+    tokens: TokenStore
+    stops: list[Stop] = field(default_factory=list)
+
+    async def brand(self, name: str = BRAND, **fields: Any) -> Stored[Brand]:
+        """Configure a brand; the stand-in knows its credentials."""
+        brand = Brand(
+            brand=name,
+            **{
+                "client_id": "demo-client",
+                "client_secret": self.parts.vault.seal("demo-secret"),
+                "integrator_id": "demo-integrator",
+                "created_at": "2026-02-02T00:00:00.000Z",
+                "updated_at": "2026-02-02T00:00:00.000Z",
+                "generation": "1",
+                **fields,
+            },
+        )
+        stored = await self.parts.brands.create(name, Write(brand))
+        await self.ctx.polls.request(name)
+        return stored
+
+    async def change_brand(self, name: str = BRAND, **fields: Any) -> None:
+        await self.parts.brands.update(name, lambda brand: Write(replace(brand, **fields)), name_of=lambda _: None)
+        await self.ctx.polls.request(name)
+
+    async def access(self, name: str = BRAND) -> Access:
+        stored = await self.parts.brands.get(name)
+        assert stored is not None
+        return access_of(stored, vault=self.parts.vault, clopos_url=self.ctx.clopos_url)
+
+    async def tell(self, method: str, path: str, **body: Any) -> Any:
+        """Tell the control side."""
+        answer = await self.control.request(method, path, json=body or None)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    @contextlib.asynccontextmanager
+    async def polling(self, *, owner: str = "worker-1", budget_s: float = 600.0) -> AsyncIterator[Stop]:
+        """Run a shift beside the test, and end it with it."""
+        stop = Stop(time.monotonic, budget_s)
+        task = asyncio.create_task(poll_shift(self.ctx, owner=owner, stop=stop, concurrency=10))
+        try:
+            yield stop
+        finally:
+            stop.ask()
+            await asyncio.wait_for(task, 20)
+
+    async def shift(self, *, owner: str = "worker-1", budget_s: float) -> ShiftReport:
+        return await poll_shift(self.ctx, owner=owner, stop=Stop(time.monotonic, budget_s), concurrency=10)
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Every event of the log, oldest first."""
+        stretch = await self.parts.log.forward(Range(0, LARGEST), limit=100_000)
+        return [
+            {
+                "id": event.id,
+                "type": event.type,
+                "subject": event.subject,
+                "venue_id": event.venue_id,
+                "origin": event.origin,
+                "sequence": event.sequence,
+                "previous_sequence": event.previous_sequence,
+                "data": json.loads(event.data),
+            }
+            for event in stretch.events
+        ]
+
+    async def until(self, check: Callable[[], Any], *, timeout_s: float = 15.0) -> Any:
+        """Wait until an awaitable check gives something true."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = await check()
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {timeout_s} s; last: {found!r}")
+            await asyncio.sleep(0.02)
+
+    async def got(self, count: int, *, timeout_s: float = 15.0) -> list[dict[str, Any]]:
+        """Wait until the log has so many events."""
+
+        async def enough() -> list[dict[str, Any]]:
+            events = await self.events()
+            return events if len(events) >= count else []
+
+        found: list[dict[str, Any]] = await self.until(enough, timeout_s=timeout_s)
+        return found
+
+    async def found(self, name: str = BRAND) -> Found:
+        stored = await self.parts.brands.get(name)
+        assert stored is not None
+        return await self.ctx.polls.found(name, generation=stored.value.generation)
+
+    async def looked(self, *venue_ids: int, name: str = BRAND) -> Found:
+        """Wait until each venue's first look at orders is committed."""
+
+        async def done() -> Found | None:
+            found = await self.found(name)
+            return found if all(v in found.venues and found.venues[v].orders.first_ms for v in venue_ids) else None
+
+        found: Found = await self.until(done)
+        return found
+
+
+@contextlib.asynccontextmanager
+async def rigged(
+    redis: Redis,
+    redis_url: str,
+    *,
+    interval_ms: int = 100,
+    per_minute: int = 300,
+    reconcile_ms: int = 600_000,
+    scenario: str = "none",
+) -> AsyncIterator[Rig]:
+    """Everything open, on an empty Redis."""
+    async with contextlib.AsyncExitStack() as stack:
+        pop = Redis.from_url(redis_url)
+        stack.push_async_callback(pop.aclose)
+        parts = Parts(redis, pop)
+        up = await stack.enter_async_context(running(scenario=scenario))
+        control = await stack.enter_async_context(httpx.AsyncClient(base_url=up.control_url, trust_env=False))
+        transport = Transport()
+        stack.push_async_callback(transport.aclose)
+        quota = QuotaStore(redis, parts.scripts, per_minute=per_minute)
+        tokens = TokenStore(parts.scripts, parts.vault)
+        requests = Requests()
+        draw = random.Random(7).random
+        client = CloposClient(
+            transport=transport,
+            quota=quota,
+            tokens=tokens,
+            monotonic=time.monotonic,
+            draw=draw,
+            observe=requests.observe,
+        )
+        ctx = PollContext(
+            pop=pop,
+            polls=PollStore(redis, parts.scripts, brands_epoch_key=parts.brands.epoch_key),
+            brands=parts.brands,
+            snapshots=parts.snapshots,
+            quota=quota,
+            client=client,
+            committer=parts.committer,
+            vault=parts.vault,
+            requests=requests,
+            clopos_url=up.base_url,
+            interval_ms=interval_ms,
+            reconcile_ms=reconcile_ms,
+            draw=draw,
+        )
+        yield Rig(parts, up, control, transport, ctx, tokens)
