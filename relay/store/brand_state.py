@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from relay.core.times import rfc3339_ms
+from relay.core.operational import rfc3339
 from relay.store import keys
 from relay.store.brands import Brand
 from relay.store.documents import Stored
@@ -117,7 +117,7 @@ def _notes(found: Found, venues: dict[int, VenueState]) -> list[str]:
         notes.append("A list without venue covers every venue: one request looks at all of them.")
     if found.bad:
         notes.append(
-            f"{len(found.bad)} row(s) cannot be read and were set aside; they are tried again with every look."
+            f"{len(found.bad)} row(s) cannot be read: set aside, and tried again with every look."
         )
     for venue_id, venue in venues.items():
         notes += [f"Venue {venue_id}: {note}" for note in _notes_of(venue.orders)]
@@ -136,4 +136,4 @@ def _notes_of(state: FeedState) -> list[str]:
 
 
 def _time(epoch_ms: int) -> str | None:
-    return rfc3339_ms(epoch_ms) if epoch_ms else None
+    return rfc3339(epoch_ms) if epoch_ms else None
