@@ -1,25 +1,78 @@
-"""From settings to opened clients and stores: the bag that every process works with, closed in reverse."""
+"""From settings to opened clients and stores: the bag that every process works with, closed in reverse.
+
+The only owner of a clock and of randomness: everything below is given both.
+"""
 
 from __future__ import annotations
 
+import random
 import secrets
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from redis.asyncio import Redis
 
 from relay import logs
+from relay.clopos.client import CloposClient
+from relay.clopos.transport import Transport
+from relay.core.retry import RetryPolicy
+from relay.egress.sender import Sender
+from relay.pipeline.commit import Committer
+from relay.pipeline.deliver import DeliverContext
+from relay.pipeline.endpoints import Endpoints
+from relay.pipeline.poll_context import PollContext
+from relay.pipeline.replay import Past, Replays
+from relay.pipeline.requests import Requests
+from relay.pipeline.subscriptions import SubscriptionLife
+from relay.pipeline.sweep import MaintainContext
 from relay.queues import Wake
 from relay.settings import Settings
+from relay.store.brands import BrandStore
+from relay.store.commit import CommitStore
 from relay.store.connection import Timeouts, check_server, open_redis, open_sync_redis
+from relay.store.counters import Counters
+from relay.store.deliveries import DeliveryStore
+from relay.store.lanes import LaneStore
+from relay.store.log import Log
+from relay.store.maintenance import Maintenance
+from relay.store.positions import first_at
 from relay.store.presence import Presence
+from relay.store.quota import QuotaStore
+from relay.store.replays import ReplayStore
 from relay.store.scripts import Scripts
 from relay.store.slots import Slots, Taken
+from relay.store.snapshots import SnapshotStore
+from relay.store.subscriptions import SubscriptionStore
+from relay.store.tokens import TokenStore
+from relay.store.vault import Vault
+from relay.store.venues import PollStore
 
 BLOCKING: Final = Timeouts(socket_s=30.0)
 """For pops that wait; none waits longer than 20 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """What knows Redis."""
+
+    brands: BrandStore
+    subscriptions: SubscriptionStore
+    snapshots: SnapshotStore
+    log: Log
+    lanes: LaneStore
+    deliveries: DeliveryStore
+    replays: ReplayStore
+    maintenance: Maintenance
+    counters: Counters
+    polls: PollStore
+    quota: QuotaStore
+    slots: Slots
+    presence: Presence
+    vault: Vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +83,97 @@ class Relay:
         redis: for commands.
         blocking: for pops that wait.
         wake: wakes somebody for work of a kind.
+        sender: calls partners.
+        clopos: calls Clopos; ``requests`` counts what it does.
     """
 
     settings: Settings
     redis: Redis
     blocking: Redis
     scripts: Scripts
-    slots: Slots
-    presence: Presence
+    stores: Stores
     wake: Wake
+    sender: Sender
+    clopos: CloposClient
+    requests: Requests
+    committer: Committer
+    endpoints: Endpoints
+    life: SubscriptionLife
+    replays: Replays
+    past: Past
+
+    @property
+    def slots(self) -> Slots:
+        """Who may run a shift."""
+        return self.stores.slots
+
+    @property
+    def presence(self) -> Presence:
+        """Which processes live."""
+        return self.stores.presence
+
+    def deliver_context(self) -> DeliverContext:
+        """What deliver shifts work with."""
+        return DeliverContext(
+            redis=self.redis,
+            pop=self.blocking,
+            lanes=self.stores.lanes,
+            endpoints=self.endpoints,
+            brands=self.stores.brands,
+            sender=self.sender,
+            committer=self.committer,
+            disable=self.life.disable,
+            wall_s=time.time,
+            draw=random.random,
+            timeout_s=self.settings.attempt_timeout_s,
+            max_wait_s=RetryPolicy().max_wait_s,
+        )
+
+    def poll_context(self) -> PollContext:
+        """What poll shifts work with."""
+        return PollContext(
+            pop=self.blocking,
+            polls=self.stores.polls,
+            brands=self.stores.brands,
+            snapshots=self.stores.snapshots,
+            quota=self.stores.quota,
+            client=self.clopos,
+            committer=self.committer,
+            vault=self.stores.vault,
+            requests=self.requests,
+            clopos_url=self.settings.clopos_url,
+            interval_ms=int(self.settings.poll_interval_s * 1000),
+            reconcile_ms=int(self.settings.reconcile_interval_s * 1000),
+            draw=random.random,
+        )
+
+    def maintain_context(self) -> MaintainContext:
+        """What maintain shifts work with."""
+        stores = self.stores
+        return MaintainContext(
+            redis=self.redis,
+            maintenance=stores.maintenance,
+            subscriptions=stores.subscriptions,
+            brands=stores.brands,
+            deliveries=stores.deliveries,
+            snapshots=stores.snapshots,
+            log=stores.log,
+            committer=self.committer,
+            replays=self.replays,
+            past=self.past,
+            retention_ms=int(self.settings.retention_s * 1000),
+            venues_of=self.venues_of,
+            forget_brand=stores.polls.forget,
+            more_tasks={},
+        )
+
+    async def venues_of(self, brand: str) -> Collection[int]:
+        """Ids of the venues of a brand that are, or were, looked at."""
+        stored = await self.stores.brands.get(brand)
+        if stored is None:
+            return ()
+        found = await self.stores.polls.found(brand, generation=stored.value.generation)
+        return found.venues.keys()
 
 
 def new_slot() -> str:
@@ -61,20 +196,135 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
             logs.event("redis", level="warning", reason=warning)
         blocking = open_redis(settings.redis_url, timeouts=BLOCKING)
         stack.push_async_callback(blocking.aclose)
+        sender = await stack.enter_async_context(Sender(allow=settings.allow_networks))
+        transport = Transport()
+        stack.push_async_callback(transport.aclose)
         scripts = Scripts(redis)
-        slots = Slots(redis, blocking, scripts)
-
-        async def take(kind: str, slot: str) -> bool:
-            return await slots.take(kind, slot) is Taken.ENQUEUE
-
-        wake = Wake(open_sync_redis(settings.redis_url), take=take, give_back=slots.release, new_slot=new_slot)
+        stores = _stores(settings, redis, blocking, scripts)
+        wake = _wake(settings, stores.slots)
         stack.callback(wake.close)
-        yield Relay(
-            settings=settings,
-            redis=redis,
-            blocking=blocking,
-            scripts=scripts,
-            slots=slots,
-            presence=Presence(redis),
-            wake=wake,
+        yield _assemble(
+            _Opened(
+                settings=settings,
+                redis=redis,
+                blocking=blocking,
+                scripts=scripts,
+                stores=stores,
+                wake=wake,
+                sender=sender,
+                transport=transport,
+            )
         )
+
+
+def _stores(settings: Settings, redis: Redis, blocking: Redis, scripts: Scripts) -> Stores:
+    brands = BrandStore(redis, scripts)
+    subscriptions = SubscriptionStore(redis, scripts)
+    return Stores(
+        brands=brands,
+        subscriptions=subscriptions,
+        snapshots=SnapshotStore(redis),
+        log=Log(redis, scripts),
+        lanes=LaneStore(scripts, subscriptions_epoch_key=subscriptions.epoch_key, brands_epoch_key=brands.epoch_key),
+        deliveries=DeliveryStore(redis, scripts),
+        replays=ReplayStore(redis, scripts),
+        maintenance=Maintenance(redis, scripts),
+        counters=Counters(redis),
+        polls=PollStore(redis, scripts, brands_epoch_key=brands.epoch_key),
+        quota=QuotaStore(redis, scripts, per_minute=settings.quota_per_minute),
+        slots=Slots(redis, blocking, scripts),
+        presence=Presence(redis),
+        vault=Vault(settings.secret_keys),
+    )
+
+
+def _wake(settings: Settings, slots: Slots) -> Wake:
+    async def take(kind: str, slot: str) -> bool:
+        return await slots.take(kind, slot) is Taken.ENQUEUE
+
+    return Wake(open_sync_redis(settings.redis_url), take=take, give_back=slots.release, new_slot=new_slot)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """What is put together to a relay."""
+
+    settings: Settings
+    redis: Redis
+    blocking: Redis
+    scripts: Scripts
+    stores: Stores
+    wake: Wake
+    sender: Sender
+    transport: Transport
+
+
+def _assemble(opened: _Opened) -> Relay:
+    settings, stores = opened.settings, opened.stores
+    requests = Requests()
+    committer = Committer(
+        redis=opened.redis,
+        commits=CommitStore(opened.scripts, epoch_key=stores.subscriptions.epoch_key),
+        snapshots=stores.snapshots,
+        subscriptions=stores.subscriptions,
+        wake=opened.wake,
+    )
+    relay: Relay
+
+    async def venues_of(brand: str) -> Collection[int]:
+        return await relay.venues_of(brand)
+
+    relay = Relay(
+        settings=settings,
+        redis=opened.redis,
+        blocking=opened.blocking,
+        scripts=opened.scripts,
+        stores=stores,
+        wake=opened.wake,
+        sender=opened.sender,
+        clopos=CloposClient(
+            transport=opened.transport,
+            quota=stores.quota,
+            tokens=TokenStore(opened.scripts, stores.vault),
+            monotonic=time.monotonic,
+            draw=random.random,
+            observe=requests.observe,
+        ),
+        requests=requests,
+        committer=committer,
+        endpoints=Endpoints(
+            subscriptions=stores.subscriptions,
+            vault=stores.vault,
+            allow=settings.allow_networks,
+            policy=RetryPolicy(delays_s=settings.retry_schedule),
+        ),
+        life=SubscriptionLife(subscriptions=stores.subscriptions, committer=committer, now_ms=wall_ms),
+        replays=Replays(
+            replays=stores.replays,
+            log=stores.log,
+            deliveries=stores.deliveries,
+            subscriptions=stores.subscriptions,
+            keep_s=int(settings.retention_s),
+            now_ms=wall_ms,
+        ),
+        past=Past(
+            brands=stores.brands,
+            snapshots=stores.snapshots,
+            log=stores.log,
+            deliveries=stores.deliveries,
+            subscriptions=stores.subscriptions,
+            venues_of=venues_of,
+            position_of=_position_of,
+        ),
+    )
+    return relay
+
+
+def wall_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def _position_of(moment: str) -> int:
+    """The first position of a moment, RFC 3339."""
+    return first_at(int(datetime.fromisoformat(moment).timestamp() * 1000))

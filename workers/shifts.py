@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.bootstrap import Relay
+from relay.pipeline.deliver import deliver_shift
+from relay.pipeline.poll import poll_shift
+from relay.pipeline.stop import ShiftReport, Stop
+from relay.pipeline.sweep import maintain_shift
 from workers.shift import ShiftFunction
 
 
@@ -15,5 +19,14 @@ def shifts(relay: Relay, concurrency: int) -> Mapping[str, ShiftFunction]:
         relay: what they work with.
         concurrency: attempts, or looks, at once in this process.
     """
-    del relay, concurrency
-    return {}
+
+    async def poll(owner: str, stop: Stop) -> ShiftReport:
+        return await poll_shift(relay.poll_context(), owner=owner, stop=stop, concurrency=concurrency)
+
+    async def deliver(owner: str, stop: Stop) -> ShiftReport:
+        return await deliver_shift(relay.deliver_context(), owner=owner, stop=stop, concurrency=concurrency)
+
+    async def maintain(owner: str, stop: Stop) -> ShiftReport:
+        return await maintain_shift(relay.maintain_context(), owner=owner, stop=stop)
+
+    return {"poll": poll, "deliver": deliver, "maintain": maintain}

@@ -57,7 +57,6 @@ class MaintainContext:
     replays: Replays
     past: Past
     retention_ms: int
-    now_ms: Callable[[], int]
     venues_of: Callable[[str], Awaitable[Collection[int]]]
     forget_brand: Callable[[str], Awaitable[None]]
     more_tasks: "dict[str, Task]"
@@ -97,7 +96,7 @@ async def maintain_shift(ctx: MaintainContext, *, owner: str, stop: Stop) -> Shi
 
 async def retain(ctx: MaintainContext, stop: Stop) -> int:
     """Forget what is older than the retention: deliveries first, the log after them; what still waits expires."""
-    before = first_at(ctx.now_ms() - ctx.retention_ms)
+    before = first_at(await ctx.maintenance.now_ms() - ctx.retention_ms)
     lanes = [*(await ctx.subscriptions.all()), *(await ctx.maintenance.gone_lanes())]
     for subscription_id in lanes:
         for _ in range(ROUNDS):
@@ -178,7 +177,7 @@ async def expire(ctx: MaintainContext, stop: Stop) -> int:
         if subscription.max_age_s is None or stop.asked:
             continue
         wait_ms = BUSY_MS
-        below = first_at(ctx.now_ms() - int(subscription.max_age_s * 1000))
+        below = first_at(await ctx.maintenance.now_ms() - int(subscription.max_age_s * 1000))
         ended = await ctx.deliveries.drain(subscription.id, verdict="e", below=below)
         if ended:
             logs.event("deliveries expired", subscription=subscription.id, count=ended)
@@ -238,7 +237,7 @@ async def count_ledger(ctx: MaintainContext, stop: Stop) -> int:
         if missing is None:
             return 0
         unaccounted[stored.value.id] = missing
-    await ctx.maintenance.note_audit(unaccounted, at_ms=ctx.now_ms())
+    await ctx.maintenance.note_audit(unaccounted, at_ms=await ctx.maintenance.now_ms())
     found = sum(unaccounted.values())
     if found:
         logs.event("ledger does not close", level="error", unaccounted=found)
@@ -294,7 +293,7 @@ async def _unqueued(ctx: MaintainContext, lane: str, positions: list[int]) -> li
 
 async def trim_snapshots(ctx: MaintainContext, stop: Stop) -> int:
     """Forget things that were settled longer ago than twice the retention; their ids stay known as old."""
-    before = first_at(ctx.now_ms() - 2 * ctx.retention_ms)
+    before = first_at(await ctx.maintenance.now_ms() - 2 * ctx.retention_ms)
     for brand in await ctx.brands.all():
         scopes = [Scope(brand, None, Feed.VENUES.value)]
         for venue_id in await ctx.venues_of(brand):

@@ -21,16 +21,17 @@ class Maintenance:
 
     async def ensure(self, tasks: Sequence[str]) -> None:
         """Make each task due now that was never due before."""
-        await self._redis.zadd(keys.MAINTAIN_DUE, dict.fromkeys(tasks, await self._now_ms()), nx=True)
+        await self._redis.zadd(keys.MAINTAIN_DUE, dict.fromkeys(tasks, await self.now_ms()), nx=True)
 
-    async def _now_ms(self) -> int:
+    async def now_ms(self) -> int:
+        """Redis' time."""
         seconds, micros = await self._redis.time()
         return int(seconds * 1000 + micros // 1000)
 
     async def hurry(self, task: str) -> None:
         """Make a task due now; the scheduler is woken for it."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zadd(keys.MAINTAIN_DUE, {task: await self._now_ms()})
+            pipe.zadd(keys.MAINTAIN_DUE, {task: await self.now_ms()})
             pipe.rpush(keys.wake("scheduler"), "1")
             pipe.ltrim(keys.wake("scheduler"), 0, 0)
             pipe.pexpire(keys.wake("scheduler"), 60_000)
@@ -49,14 +50,14 @@ class Maintenance:
 
         Long waits end on whole minutes of Redis' clock, so that all that is idle costs one shift together.
         """
-        due_ms = await self._now_ms() + wait_ms
+        due_ms = await self.now_ms() + wait_ms
         if wait_ms >= ALIGN_MS:
             due_ms -= due_ms % ALIGN_MS
         await self._redis.zadd(keys.MAINTAIN_DUE, {task: due_ms})
 
     async def brand_gone(self, brand: str) -> None:
         """Note, before a brand is deleted, that its deliveries are to be discarded and the rest forgotten."""
-        await self._redis.zadd(keys.BRANDS_GONE, {brand: await self._now_ms()})
+        await self._redis.zadd(keys.BRANDS_GONE, {brand: await self.now_ms()})
 
     async def gone_brands(self) -> list[str]:
         """Brands that were deleted and of which something is left."""
