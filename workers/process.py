@@ -7,10 +7,8 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import FrameType
 from typing import Final
 
@@ -25,7 +23,7 @@ from relay.store.presence import BEAT_S
 from workers import jobs
 from workers.health import Heartbeat
 from workers.loop import LoopThread
-from workers.post import CUT_S, DRAIN_S, END_S, TWICE_S, WRONG_SETTINGS, Post, read_post
+from workers.post import CUT_S, DRAIN_S, END_S, TWICE_S, WRONG_SETTINGS, Post
 from workers.rq_worker import SOCKET_S, ShiftWorker, Stopping
 from workers.shift import ShiftFunction, ShiftRunner
 
@@ -38,16 +36,17 @@ SLOWEST_RETRY_S: Final = 5.0
 
 
 def work(post: Post, table: Table) -> int:
-    """Be a worker until asked to stop by SIGTERM; to be called in the main thread.
+    """Be a worker until asked to stop, by SIGTERM, Ctrl-C or the end of the terminal; to be called in the main thread.
 
-    A second SIGTERM cuts the running shift off: what it has in flight is left to the next worker.
+    A second request cuts the running shift off: what it has in flight is left to the next worker.
 
     Returns:
         exit code: 0 asked to stop, 2 this Redis cannot be used.
     """
     with LoopThread() as loop:
         process = _Process(post, table, loop)
-        signal.signal(signal.SIGTERM, process.on_signal)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, process.on_signal)
         try:
             code = loop.wait_for(process.open())
             if code is None:
@@ -143,11 +142,12 @@ class _Process:
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         """Stop in good order; at the second request, quickly."""
         now_s = time.monotonic()
-        if self._asked_s is None:
-            self._asked_s = now_s
-            self._loop.tell(self._ask_to_stop)
-        elif now_s - self._asked_s >= TWICE_S:
-            self._loop.tell(self._cut_off)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process has ended but for this
+            if self._asked_s is None:
+                self._asked_s = now_s
+                self._loop.tell(self._ask_to_stop)
+            elif now_s - self._asked_s >= TWICE_S:
+                self._loop.tell(self._cut_off)
         self._stopping.ask()  # last, as it may raise
 
     # ---- in the loop's thread ----
@@ -158,10 +158,7 @@ class _Process:
         Returns:
             None: it is open. Else the process shall end with that code.
         """
-        loop = asyncio.get_running_loop()
-        self._opened = loop.create_future()
-        if self._post.parent is not None:
-            loop.add_reader(self._post.parent, self._on_parent)
+        self._opened = asyncio.get_running_loop().create_future()
         heartbeat = Heartbeat("worker", data_dir=self._post.settings.data_dir, clock=time.monotonic)
         self._living = asyncio.create_task(self._live())
         self._beating = asyncio.create_task(self._beat(heartbeat))
@@ -253,21 +250,3 @@ class _Process:
     def _cut_off(self) -> None:
         if self._runner is not None:
             self._runner.cut_off()
-
-    def _on_parent(self) -> None:
-        """Stop when the parent is gone: nobody would end or restart this process any more."""
-        assert self._post.parent is not None  # noqa: S101  it is what was read from
-        if not os.read(self._post.parent, 1024):
-            asyncio.get_running_loop().remove_reader(self._post.parent)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def main(table: Table) -> int:
-    """Be the child of ``workers.worker.run``: the post comes through stdin, which stays open as long as the parent."""
-    stdin = sys.stdin.fileno()
-    post = replace(read_post(stdin), parent=stdin)
-    logs.configure(post.settings.log_format, process=f"worker-{post.kind}")
-    try:
-        return work(post, table)
-    finally:
-        logs.flush()
