@@ -31,7 +31,7 @@ MAX_HEAD_BYTES: Final = 65_536
 KEEPALIVE_S: Final = 15.0
 """How long an idle connection is kept."""
 
-_STATUS_LINE: Final = re.compile(rb"(?:\r?\n)*HTTP/1\.[01] ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
+_STATUS_LINE: Final = re.compile(rb"(?:\r?\n)*HTTP/[0-9]\.[0-9] ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 _END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
 _SWITCHING: Final = 101
 _FINAL: Final = 200

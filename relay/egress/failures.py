@@ -5,7 +5,7 @@
     BlockedError, anywhere in the chain                    blocked
     OSError EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL emfile
     ClientConnectorDNSError                                dns
-    ClientConnectorCertificateError, ClientConnectorSSLError  tls
+    ClientConnectorCertificateError, …SSLError             tls
     ClientConnectorError                                   connect
     another ClientConnectionError, another OSError         reset
     another ClientError                                    protocol
@@ -87,6 +87,11 @@ def _explain_connection(error: ClientError | OSError) -> Explained:
             return Explained(Failure.TLS, words)
         case ClientConnectorSSLError():
             return Explained(Failure.TLS, f"the TLS handshake failed: {_tls_words(error.os_error)}")
+        case ClientConnectorError() if (
+            isinstance(error.os_error, ConnectionResetError) and error.os_error.errno is None
+        ):
+            # asyncio's way to say that the peer went away between connecting and the end of the handshake.
+            return Explained(Failure.TLS, "the connection ended during the TLS handshake")
         case ClientConnectorError():
             words = _CONNECT_SENTENCES.get(error.os_error.errno or 0, "the connection could not be made")
             return Explained(Failure.CONNECT, words)

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Self
@@ -40,6 +41,7 @@ FIXED_HEADERS: Final = {
 }
 
 _NO_TIMEOUT: Final = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_LONG_BODY_BYTES: Final = 1_048_576
 _MAX_URLS: Final = 10_000
 _UNSHOWN: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that turn the direction of text."""
@@ -223,13 +225,15 @@ class Sender:
         clock = asyncio.get_running_loop().time
         sent_s = clock()
         try:
-            return await line.session.post(url, data=request.body, headers=request.headers, allow_redirects=False)
+            return await line.session.post(
+                url, data=_payload(request.body), headers=request.headers, allow_redirects=False
+            )
         except ClientConnectionError:
             if not progress.was_stale or clock() - sent_s > STALE_WITHIN_S:
                 raise
         line.connector.drop_idle(progress.key)
         progress.restart()
-        return await line.session.post(url, data=request.body, headers=request.headers, allow_redirects=False)
+        return await line.session.post(url, data=_payload(request.body), headers=request.headers, allow_redirects=False)
 
     def _url(self, text: str) -> URL:
         url = self._urls.get(text)
@@ -238,6 +242,11 @@ class Sender:
                 self._urls.clear()
             url = self._urls[text] = URL(text, encoded=True)
         return url
+
+
+def _payload(body: bytes) -> bytes | BytesIO:
+    """Hand a long body over in pieces, so that the event loop is not held up."""
+    return body if len(body) <= _LONG_BODY_BYTES else BytesIO(body)
 
 
 async def _read(response: ClientResponse, answer: _Answer) -> None:
