@@ -2,7 +2,8 @@
 -- take.lua: hand the owner of lanes the heads that are due.
 --
 -- KEYS  1 log (stream)  2 epoch of subscriptions (string)  3 epoch of brands (string)
--- ARGV  1 stem of lanes' keys; then for each lane: subscription · fence · most heads never tried · most heads in all
+-- ARGV  1 stem of lanes' keys; then for each lane: subscription · fence · heads never tried that go
+--       before those tried before · most heads in all
 -- Returns { now ms, epoch of subscriptions, epoch of brands, { {state, ms until which the lane holds, heads}, … one a lane } }
 --         state: 'ok', 'lost' (another worker owns it), 'shut' (paused, disabled or gone), 'corrupt' (its keys hold
 --         something else)
@@ -35,14 +36,16 @@ local function take(lane, fence, fresh, total)
     if #waiting < 1000 then call('HDEL', lane, 'flush') end
   end
   local heads = {}
-  if fresh > 0 then
-    local found = call('ZRANGEBYSCORE', lane .. ':ready', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, fresh)
+  local function take_fresh(most)
+    if most <= 0 then return end
+    local found = call('ZRANGEBYSCORE', lane .. ':ready', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, most)
     for index = 1, #found, 2 do
       local position = tonumber(found[index + 1])
       call('ZADD', lane .. ':ready', format('%.0f', -position), found[index])
       heads[#heads + 1] = head_of(lane, found[index], position)
     end
   end
+  take_fresh(fresh)
   local again = total - #heads
   if again > 0 then
     local found = call('ZRANGEBYSCORE', lane .. ':retry', '(0', now_ms, 'WITHSCORES', 'LIMIT', 0, again)
@@ -56,6 +59,7 @@ local function take(lane, fence, fresh, total)
       end
     end
   end
+  take_fresh(total - #heads)
   return { 'ok', tonumber(state[3] or '0'), heads }
 end
 
