@@ -18,7 +18,9 @@ from relay.core.errors import (
     CloposError,
     HeldBackError,
     NoAnswerError,
+    PageUnreadable,
     RefusedError,
+    RowUnreadable,
     SignInError,
     ThrottledError,
 )
@@ -138,18 +140,25 @@ class CloposClient:
         )
         return read_one(answer.body)
 
-    async def put_ignore(self, access: Access, order_id: int, *, venue_id: int) -> None:
+    async def put_ignore(self, access: Access, order_id: int, *, venue_id: int) -> RawRow | None:
         """Cancel an order.
 
-        When it fails with ``NoAnswerError`` or ``upstream``, whether Clopos did it is not known: read the order.
+        Returns:
+            The row that Clopos answered with, which has no payload; None where it cannot be read: Clopos did it all
+            the same.
 
         Raises:
             UnknownThingError: the venue has no such order.
-            RefusedError: Clopos will not, with its reason.
+            RefusedError: Clopos will not, with its reason; with ``upstream``, whether it did is not known.
+            NoAnswerError: whether Clopos did it is not known: read the order.
             CloposError: see ``core.errors``.
         """
         request = Request("PUT", f"orders/{order_id}", json={"status": "IGNORE"})
-        await self._ask(access, request, venue_id=venue_id, purpose=Purpose.COMMAND, grant=None)
+        answer = await self._ask(access, request, venue_id=venue_id, purpose=Purpose.COMMAND, grant=None)
+        try:
+            return read_one(answer.body)
+        except (PageUnreadable, RowUnreadable):
+            return None
 
     async def acquire(self, access: Access, purpose: Purpose) -> Granted:
         """Wait for a place in the quota.

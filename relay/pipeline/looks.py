@@ -233,6 +233,7 @@ class Looks:
             client=self._ctx.client,
             snapshots=self._ctx.snapshots,
             committer=self._ctx.committer,
+            commands=self._ctx.commands,
             access=self.access,
             source=source,
             scope=scope,

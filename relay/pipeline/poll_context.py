@@ -10,6 +10,7 @@ from relay.clopos.client import CloposClient
 from relay.pipeline.commit import Committer
 from relay.pipeline.requests import Requests
 from relay.store.brands import Brand, BrandStore
+from relay.store.commands import CommandStore
 from relay.store.documents import Stored
 from relay.store.quota import QuotaStore
 from relay.store.snapshots import SnapshotStore
@@ -37,6 +38,7 @@ class PollContext:
     quota: QuotaStore
     client: CloposClient
     committer: Committer
+    commands: CommandStore
     vault: Vault
     requests: Requests
     clopos_url: str

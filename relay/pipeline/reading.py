@@ -1,7 +1,8 @@
 """How is one page of a feed taken in?  Ask, judge, commit: the one step that every look at Clopos is made of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from relay.clopos.api import Access
 from relay.clopos.client import CloposClient
@@ -9,14 +10,18 @@ from relay.clopos.feeds import FeedSource
 from relay.clopos.rowkeys import RowKey
 from relay.clopos.schema import BadRow
 from relay.core.errors import PageUnreadable, RefusedError, StaleError
-from relay.pipeline.commit import CommitReport, Committer
+from relay.pipeline.commit import CommitReport, Committer, Proposal
 from relay.pipeline.judge import OPEN, Judgement, Rules, judge
+from relay.store.commands import CommandStore
 from relay.store.commit import Fence
 from relay.store.quota import Granted, Purpose
 from relay.store.snapshots import Scope, SnapshotStore
 from relay.store.venues import FeedState
 
-FEWER_ROWS = {200: 50, 50: 0}
+CANCELLED: Final = "cancelled"
+"""The status that a command through our API brings about."""
+
+FEWER_ROWS: Final = {200: 50, 50: 0}
 """What to ask for when Clopos refuses a number of rows; 0 is no number at all."""
 
 
@@ -88,6 +93,7 @@ class Reader:
     client: CloposClient
     snapshots: SnapshotStore
     committer: Committer
+    commands: CommandStore
     access: Access
     source: FeedSource
     scope: Scope
@@ -138,8 +144,9 @@ class Reader:
         found.bad += page.bad_rows
         report = CommitReport()
         if found.proposals:
+            proposals = await self._attribute(found.proposals)
             report = await self.committer.commit(
-                self.scope, found.proposals, started=started, fence=self.fence, origin=self.origin
+                self.scope, proposals, started=started, fence=self.fence, origin=self.origin
             )
             if report.lost:
                 raise StaleError("another worker looks at this brand by now")
@@ -147,3 +154,19 @@ class Reader:
         tally.total = page.total if page.total is not None else tally.total
         changed = frozenset(proposal.entity for proposal in found.proposals if isinstance(proposal.entity, int))
         return Taken(found.keys, len(page.rows) + len(page.bad_rows), changed)
+
+    async def _attribute(self, proposals: list[Proposal]) -> list[Proposal]:
+        """Say of cancellations that were caused through our API that they were: this look may see them first."""
+        venue_id = self.scope.venue_id
+        cancelled = [
+            proposal.entity
+            for proposal in proposals
+            if isinstance(proposal.entity, int)
+            and proposal.change is not None
+            and proposal.change.type.endswith("status_changed")
+            and proposal.object.get("status") == CANCELLED
+        ]
+        if not cancelled or venue_id is None:
+            return proposals
+        ours = await self.commands.marked(self.scope.brand, venue_id, cancelled)
+        return [replace(each, origin="command") if each.entity in ours else each for each in proposals]

@@ -44,6 +44,7 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:quota:{integrator}:{brand} | string | requests of the last minute, packed (see quota_acquire.lua) | TTL 10 min |
 | relay:quota-address | string | failed requests and sign-ins of the last minute, all brands | TTL 10 min |
 | relay:token:{brand} | hash | token of Clopos (sealed), its times, who renews it, why signing in failed | TTL 1 day past its end |
+| relay:command:{brand}:{venue}:{order} | string | a command was made for this order; `:busy`: one runs | TTL 1 day; 40 s |
 | relay:slots:{kind}:queued | zset | slot of a shift that was enqueued -> ms when it lapses | TTL 60 s |
 | relay:slots:{kind}:running | zset | slot of a shift that runs -> ms when it lapses | TTL 60 s, renewed |
 | relay:workers:{kind} | set | names of the processes that run shifts of that kind | when their own key has ended |
@@ -142,3 +143,8 @@ def workers(kind: str) -> str:
 def idempotency(digest: str) -> str:
     """Hash of one request that came with an Idempotency-Key."""
     return f"{PREFIX}idem:{digest}"
+
+
+def command(brand: str, venue_id: int, order_id: int) -> str:
+    """String that says that a command was made for an order; ``:busy`` that one runs."""
+    return f"{PREFIX}command:{brand}:{venue_id}:{order_id}"

@@ -17,12 +17,14 @@ from redis.asyncio import Redis
 from relay.clopos.api import Access
 from relay.clopos.client import CloposClient
 from relay.clopos.transport import Transport
+from relay.pipeline.command import Ignorer
 from relay.pipeline.poll import poll_shift
 from relay.pipeline.poll_context import PollContext, access_of
 from relay.pipeline.requests import Requests
 from relay.pipeline.stop import ShiftReport, Stop
 from relay.sandbox.serve import Running, running
 from relay.store.brands import Brand
+from relay.store.commands import CommandStore
 from relay.store.documents import Stored, Write
 from relay.store.log import Range
 from relay.store.positions import LARGEST
@@ -44,6 +46,7 @@ class Rig:
     transport: Transport
     ctx: PollContext
     tokens: TokenStore
+    ignorer: Ignorer
     stops: list[Stop] = field(default_factory=list)
 
     async def brand(self, name: str = BRAND, **fields: Any) -> Stored[Brand]:
@@ -73,9 +76,13 @@ class Rig:
         assert stored is not None
         return access_of(stored, vault=self.parts.vault, clopos_url=self.ctx.clopos_url)
 
-    async def tell(self, method: str, path: str, **body: Any) -> Any:
+    async def fault(self, kind: str, **options: Any) -> None:
+        """Make requests fail from now on."""
+        await self.tell("POST", "/faults", kind=kind, **options)
+
+    async def tell(self, verb: str, where: str, /, **body: Any) -> Any:
         """Tell the control side."""
-        answer = await self.control.request(method, path, json=body or None)
+        answer = await self.control.request(verb, where, json=body or None)
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -169,6 +176,7 @@ async def rigged(
         quota = QuotaStore(redis, parts.scripts, per_minute=per_minute)
         tokens = TokenStore(parts.scripts, parts.vault)
         requests = Requests()
+        commands = CommandStore(redis, parts.scripts)
         draw = random.Random(7).random
         client = CloposClient(
             transport=transport,
@@ -186,6 +194,7 @@ async def rigged(
             quota=quota,
             client=client,
             committer=parts.committer,
+            commands=commands,
             vault=parts.vault,
             requests=requests,
             clopos_url=up.base_url,
@@ -193,4 +202,15 @@ async def rigged(
             reconcile_ms=reconcile_ms,
             draw=draw,
         )
-        yield Rig(parts, up, control, transport, ctx, tokens)
+        names = iter(range(1_000_000))
+        ignorer = Ignorer(
+            client=client,
+            snapshots=parts.snapshots,
+            committer=parts.committer,
+            commands=commands,
+            vault=parts.vault,
+            clopos_url=up.base_url,
+            monotonic=time.monotonic,
+            new_name=lambda: f"caller-{next(names)}",
+        )
+        yield Rig(parts, up, control, transport, ctx, tokens, ignorer)

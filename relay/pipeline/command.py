@@ -1,0 +1,238 @@
+"""How is an order cancelled at Clopos?  One PUT, however often the caller repeats; then what Clopos holds is committed.
+
+A mark is left before anything is sent. Whoever finds one reads the order first: an earlier try may have done it, though
+its answer was lost. What is announced is what was read, so a poll that sees the change at the same moment commits the
+same event, or finds this one committed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from relay import logs
+from relay.clopos.api import Access
+from relay.clopos.client import CloposClient
+from relay.clopos.feeds import ORDERS
+from relay.clopos.schema import RawRow, read_row
+from relay.core.changes import compare
+from relay.core.errors import (
+    CloposError,
+    ConflictError,
+    NoAnswerError,
+    NotFoundError,
+    RefusedError,
+    RowUnreadable,
+    SignInError,
+    ThrottledError,
+    UnknownThingError,
+)
+from relay.core.orders import Order, forget_customer, merge_without_payload
+from relay.pipeline.commit import Committer, Proposal
+from relay.pipeline.judge import FORGOTTEN, REMOVED, Rules, judge
+from relay.pipeline.poll_context import access_of
+from relay.pipeline.reading import CANCELLED
+from relay.store.brands import Brand
+from relay.store.commands import Begun, Busy, CommandStore
+from relay.store.documents import Stored
+from relay.store.quota import Purpose
+from relay.store.snapshots import Scope, SnapshotStore
+from relay.store.vault import Vault
+
+BUSY_PATIENCE_S: Final = 15.0
+"""How long a command waits for another one of the same order."""
+
+_NAP_S: Final = 0.1
+_COMMITS: Final = 3
+_OLDER_THAN_MEMORY: Final = 2**63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignorer:
+    """Cancels orders.
+
+    Attributes:
+        clopos_url: of brands that name none.
+        monotonic: seconds.
+        new_name: a name that no caller has had before.
+    """
+
+    client: CloposClient
+    snapshots: SnapshotStore
+    committer: Committer
+    commands: CommandStore
+    vault: Vault
+    clopos_url: str
+    monotonic: Callable[[], float]
+    new_name: Callable[[], str]
+
+    async def ignore(self, stored: Stored[Brand], order_id: int, *, venue_id: int) -> dict[str, Any]:
+        """Set an order to IGNORE, and commit what became of it.
+
+        Args:
+            stored: the brand.
+            order_id: of the order.
+            venue_id: where it is.
+
+        Returns:
+            The order as it is now, and its ``sequence``.
+
+        Raises:
+            NotFoundError: Clopos knows no such order there.
+            ConflictError: Clopos refuses, with its reason; or another command for the order does not get done.
+            CloposError: Clopos is away; nothing changed here. ``NoAnswerError`` with ``timeout``: it did not answer in
+                time, and the order is not cancelled as far as could be read.
+        """
+        brand = stored.value.brand
+        scope = Scope(brand, venue_id, ORDERS.feed.value)
+        known = await self.known(scope, order_id)
+        if known is not None and known["status"] == CANCELLED:
+            return known
+        caller = self.new_name()
+        begun = await self._begin(brand, venue_id, order_id, caller)
+        access = access_of(stored, vault=self.vault, clopos_url=self.clopos_url)
+        command = _Command(self, stored, access, scope, order_id)
+        again = begun is Begun.AGAIN
+        try:
+            return await command.run(again=again)
+        finally:
+            # What an earlier command left unsure stays marked until it is known.
+            nothing_sent = not command.sent and not again
+            await self.commands.end(brand, venue_id, order_id, caller=caller, nothing_sent=nothing_sent)
+            logs.event("ignore", brand=brand, venue_id=venue_id, order_id=order_id, sent=command.sent, again=again)
+
+    async def _begin(self, brand: str, venue_id: int, order_id: int, caller: str) -> Begun:
+        give_up_s = self.monotonic() + BUSY_PATIENCE_S
+        while True:
+            begun = await self.commands.begin(brand, venue_id, order_id, caller=caller)
+            if not isinstance(begun, Busy):
+                return begun
+            if self.monotonic() > give_up_s:
+                raise ConflictError("another command for this order is still running: try again", reason="busy")
+            await asyncio.sleep(min(_NAP_S, begun.wait_ms / 1000))
+
+    async def known(self, scope: Scope, order_id: int) -> dict[str, Any] | None:
+        """Give an order as last known, with its ``sequence``; None for one that is not, or is removed."""
+        (head,) = await self.snapshots.heads(scope, [order_id])
+        (snapshot,) = await self.snapshots.objects(scope, [order_id])
+        if head is None or snapshot is None or REMOVED in head.flags:
+            return None
+        return {**snapshot.object, "sequence": head.sequence or None}
+
+
+@dataclass(slots=True)
+class _Command:
+    """One command on its way."""
+
+    parts: Ignorer
+    stored: Stored[Brand]
+    access: Access
+    scope: Scope
+    order_id: int
+    sent: bool = False
+
+    async def run(self, *, again: bool) -> dict[str, Any]:
+        if again:
+            found = await self._read()
+            if found["status"] == CANCELLED:
+                return found
+        self.sent = True
+        try:
+            row = await self.parts.client.put_ignore(self.access, self.order_id, venue_id=self._venue_id)
+        except UnknownThingError:
+            raise NotFoundError("Clopos knows no such order in this venue.") from None
+        except (SignInError, ThrottledError):
+            raise
+        except (NoAnswerError, RefusedError) as error:
+            return await self._see(error)
+        return await self._commit_done(row)
+
+    @property
+    def _venue_id(self) -> int:
+        return cast("int", self.scope.venue_id)
+
+    async def _see(self, error: NoAnswerError | RefusedError) -> dict[str, Any]:
+        """Read what became of a PUT that failed, before anything is said."""
+        try:
+            found = await self._read()
+        except CloposError:
+            raise error from None
+        if found["status"] == CANCELLED:
+            return found
+        if isinstance(error, RefusedError) and error.reason != "upstream":
+            raise ConflictError(error.message, reason="clopos_refused") from None
+        raise error
+
+    async def _commit_done(self, row: RawRow | None) -> dict[str, Any]:
+        """Commit what Clopos did: as the order reads now, or else as the answer to the PUT has it."""
+        try:
+            found = await self._read()
+        except CloposError:
+            found = None
+        if found is not None and found["status"] == CANCELLED:
+            return found
+        merged = None if row is None else await self._merge(row)
+        if merged is None:
+            raise NoAnswerError("Clopos took the command, and the order cannot be read.", reason="timeout")
+        return merged
+
+    async def _read(self) -> dict[str, Any]:
+        """Read the order at Clopos, commit it, and give it as it is known then."""
+        for _ in range(_COMMITS):
+            started = await self.parts.snapshots.begin()
+            try:
+                raw = await self.parts.client.get_order(
+                    self.access, self.order_id, venue_id=self._venue_id, purpose=Purpose.COMMAND
+                )
+            except UnknownThingError:
+                raise NotFoundError("Clopos knows no such order in this venue.") from None
+            rules = Rules(currency=self.stored.value.currency, memory_id=_OLDER_THAN_MEMORY)
+            found = await judge(self.parts.snapshots, ORDERS, self.scope, [raw], started=started, rules=rules)
+            if found.strangers:
+                raise NotFoundError("Clopos knows no such order in this venue.")
+            if found.bad:
+                raise RowUnreadable("The order cannot be read.", reason=found.bad[0].reason, row_id=self.order_id)
+            conflicts = found.conflicts
+            if found.proposals:
+                origin = "command" if found.proposals[0].object["status"] == CANCELLED else "poll"
+                report = await self.parts.committer.commit(
+                    self.scope, found.proposals, started=started, fence=None, origin=origin
+                )
+                conflicts += len(report.conflicts)
+            if not conflicts:
+                break
+        known = await self.parts.known(self.scope, self.order_id)
+        if known is None:
+            raise NotFoundError("Clopos has removed this order.")
+        return known
+
+    async def _merge(self, row: RawRow) -> dict[str, Any] | None:
+        """Commit the answer to the PUT, on top of what is known."""
+        started = await self.parts.snapshots.begin()
+        (head,) = await self.parts.snapshots.heads(self.scope, [self.order_id])
+        (snapshot,) = await self.parts.snapshots.objects(self.scope, [self.order_id])
+        if head is None or snapshot is None:
+            return None
+        try:
+            order = merge_without_payload(cast("Order", snapshot.object), read_row(row))
+        except RowUnreadable:
+            return None
+        if order["status"] != CANCELLED:
+            return None
+        if FORGOTTEN in head.flags:
+            order = forget_customer(order)
+        thing = cast("dict[str, Any]", order)
+        proposal = Proposal(
+            entity=self.order_id,
+            subject=ORDERS.feed.subject(self.order_id),
+            venue_id=self.scope.venue_id,
+            head=head,
+            object=thing,
+            raw=snapshot.raw,
+            fingerprint="",
+            change=compare(ORDERS.feed, snapshot.object, thing),
+            flags=FORGOTTEN if FORGOTTEN in head.flags else "",
+            settled=True,
+        )
+        await self.parts.committer.commit(self.scope, [proposal], started=started, fence=None, origin="command")
+        return await self.parts.known(self.scope, self.order_id)
