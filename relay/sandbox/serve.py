@@ -55,11 +55,12 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to whoever runs it, and says when it is up."""
+    """Leaves signals to whoever runs it, says when it is up, and goes down without polling: tests open many."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
+        self.leaving = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -68,6 +69,21 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.up.set()
+
+    async def main_loop(self) -> None:
+        ticking = asyncio.create_task(super().main_loop())
+        await self.leaving.wait()
+        ticking.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if self.server_state.tasks:
+            _, late = await asyncio.wait(self.server_state.tasks, timeout=_GRACE_S)
+            for task in late:
+                task.cancel()
 
 
 def new_world(*, clock: Callable[[], float] | None = None, seed: int = 0) -> World:
@@ -165,7 +181,6 @@ async def _served(app: ASGIApp, sock: socket.socket, service: Service) -> AsyncI
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_GRACE_S,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
@@ -178,7 +193,7 @@ async def _served(app: ASGIApp, sock: socket.socket, service: Service) -> AsyncI
         yield
     finally:
         service.closing.set()
-        server.should_exit = True
+        server.leaving.set()
         await serving
 
 
