@@ -1,7 +1,9 @@
 """How does a YAML file become brands and subscriptions? It is read, compared with what is there, and called."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,7 +20,7 @@ SECRETS: Final = {"brands": "client_secret", "subscriptions": "secret"}
 
 _KEYS: Final = {"brands": "brand", "subscriptions": "name"}
 _PATHS: Final = {"brands": "/v1/brands", "subscriptions": "/v1/subscriptions"}
-_ONLY_AT_CREATION: Final = {"backfill", "start"}
+_ONLY_AT_CREATION: Final = {"start"}
 _UNORDERED: Final = {"event_types", "brands", "venues", "redact"}
 _LARGEST_FILE_BYTES: Final = 1024 * 1024
 
@@ -224,11 +226,15 @@ def _alike(name: str, present: object, wanted: object) -> bool:
 
 
 def _spelt(text: str) -> object:
-    """A text in the one form that its spellings share: durations, lists of them, URLs with and without a last slash."""
-    try:
-        return tuple(parse_duration(part) for part in text.split(","))
-    except ValueError:
-        return text.rstrip("/")
+    """A text in the one form that its spellings share: durations and lists of them, times, URLs but for a last slash."""
+    for parse in (_durations, datetime.fromisoformat):
+        with contextlib.suppress(ValueError):
+            return parse(text)
+    return text.rstrip("/")
+
+
+def _durations(text: str) -> tuple[timedelta, ...]:
+    return tuple(parse_duration(part) for part in text.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,30 +253,24 @@ class Done:
     secret: str | None = field(default=None, repr=False)
 
 
-async def read_present(client: Client, kinds: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Ask what is there of each kind.
+async def apply(
+    client: Client, wanted: Mapping[str, list[Wanted]], *, prune: bool, dry_run: bool
+) -> AsyncGenerator[Done]:
+    """Make a relay match, step by step, and say of each what became of it, or what would.
 
     Raises:
-        ApiError: the API could not be asked.
+        ApiError: the API could not be asked, or refused a step, which is named; those before it are done.
     """
-    return {
+    present = {
         kind: {f"{path}/{segment(row.get('id') or row['brand'])}": row async for row in client.each(path)}
         for kind, path in _PATHS.items()
-        if kind in kinds
+        if kind in wanted
     }
-
-
-async def carry_out(client: Client, steps: list[Step]) -> AsyncIterator[Done]:
-    """Do it, step by step, and say of each what became of it.
-
-    Raises:
-        ApiError: a step was refused, and is named; those before it are done.
-    """
-    for step in steps:
+    for step in plan(wanted, present, prune=prune):
         try:
-            yield await _carry_out(client, step)
+            yield Done(step.action, step.kind, step.name, step.changes) if dry_run else await _carry_out(client, step)
         except ApiError as refused:
-            raise ApiError(f"{label(step.kind)} {step.name}: {refused.message}", status=refused.status) from None
+            raise ApiError(f"{_label(step.kind)} {step.name}: {refused.message}", status=refused.status) from None
 
 
 async def _carry_out(client: Client, step: Step) -> Done:
@@ -289,17 +289,19 @@ async def _carry_out(client: Client, step: Step) -> Done:
     return Done(action, step.kind, step.name, step.changes, secret)
 
 
-def label(kind: str) -> str:
-    """Name one thing of a kind."""
+def describe(done: Done) -> str:
+    """Write what became of a step, in a line for people."""
+    line = f"{_label(done.kind)} {done.name}: {_WORDS[done.action]}"
+    if done.secret is not None:
+        return f"{line}; its secret, shown this once: {done.secret}"
+    if done.action != "change":
+        return line
+    changes = [f"{name} {present!r} → {wanted!r}" for name, (present, wanted) in done.changes.items()]
+    return f"{line} {', '.join(changes) or SECRETS[done.kind]}"
+
+
+_WORDS: Final[Mapping[Action, str]] = {"create": "create", "change": "change", "remove": "remove", "keep": "unchanged"}
+
+
+def _label(kind: str) -> str:
     return kind.removesuffix("s")
-
-
-def describe(step: Step | Done) -> str:
-    """Write a step, or what became of it, in a line; for a dry run or afterwards."""
-    words = {"create": "create", "change": "change", "remove": "remove", "keep": "unchanged"}
-    line = f"{label(step.kind)} {step.name}: {words[step.action]}"
-    if step.action == "change" and step.changes:
-        line += " " + ", ".join(f"{name} {present!r} → {wanted!r}" for name, (present, wanted) in step.changes.items())
-    elif step.action == "change":
-        line += f" {SECRETS[step.kind]}"
-    return line

@@ -21,6 +21,7 @@ from relay import client, logs
 from relay.core.signing import PUBLIC_PREFIX, VerifyingKey, parse_public_key, parse_secret, verify
 
 LARGEST_BODY_BYTES: Final = 32 * 1024 * 1024
+SECRET_VARIABLE: Final = "WEBHOOK_SECRET"  # noqa: S105 - where it may be, not what it is
 _HANDED_ON: Final = ("content-type", "user-agent")
 _IDS_KEPT: Final = 10_000
 _BAD_GATEWAY: Final = 502

@@ -2,9 +2,11 @@
 
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
+import orjson
 
 from relay import __version__, logs
 from relay.core.errors import RelayError
@@ -59,6 +61,30 @@ def read_settings(needs: Role, *, service: bool = False, **always: Any) -> Setti
         else:
             click.echo(f"relay: {warning}", err=True)
     return settings
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on a line of its own."""
+    click.echo(orjson.dumps(value, default=str))
+
+
+def print_table(columns: Mapping[str, Callable[[Mapping[str, Any]], Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows for people: headings, columns as wide as they need, what is missing as a dash."""
+    cells = [[_cell(read(row)) for read in columns.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for line in ([*columns], *cells):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ",".join(map(_cell, value)) or "-"
+    return logs.printable(str(value))
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from relay import logs
 from relay.cli.base import DONE, FAILED, as_json_option, main, quit_with, read_settings
 from relay.core.clopos_urls import check_http_url
 from relay.settings import Role
@@ -31,6 +32,23 @@ _concurrency = click.option(
     show_default=True,
     help="How much each worker process does at once.",
 )
+
+
+@main.command()
+@click.option("--verbose", is_flag=True, help="Show what the processes log, too.")
+def demo(*, verbose: bool) -> None:
+    """Run everything on this machine with a stand-in for Clopos and a partner; nothing to configure."""
+    from relay.demo import run_demo
+
+    settings = read_settings(Role.DEMO)
+    if verbose:
+        logs.configure("console")
+    show = logs.Writer(sys.stdout).msg if sys.stdout.isatty() else _plain(logs.Writer(sys.stdout).msg)
+    sys.exit(asyncio.run(run_demo(settings, environ=os.environ, show=show)))
+
+
+def _plain(show: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda line: show(click.unstyle(line))
 
 
 @main.command()

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Final
 
 from relay.core.errors import OursError
 
+APPEND_ONLY_FOLDER: Final = "appendonlydir"
 _LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes on Linux and 104 on macOS
 
 
@@ -53,10 +55,11 @@ class DataDir:
 
     def known_admin_token(self) -> str | None:
         """Return the admin token if there is one."""
-        try:
-            return self.admin_token_file.read_text().strip() or None
-        except OSError:
-            return None
+        return _text(self.admin_token_file)
+
+    def known_secret_keys(self) -> str | None:
+        """Return the keys if there are any."""
+        return _text(self.secret_keys_file)
 
     def _kept(self, file: Path, make: Callable[[], str]) -> str:
         """Read a file, or make it: whole or not at all, and one only, whoever else is doing the same."""
@@ -71,9 +74,9 @@ class DataDir:
                     Path(name).replace(file)
             return file.read_text().strip()
 
-    def redis(self, name: str) -> "RedisDir":
+    def redis(self, name: str, *, lasting: bool = True) -> "RedisDir":
         """Return the place of an embedded Redis."""
-        return RedisDir(self.path / name)
+        return RedisDir(self.path / name, lasting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,11 @@ class RedisDir:
 
     Attributes:
         path: holds its append-only file, mode 0700.
+        lasting: whether the next one goes on from what the last one left; a demo begins anew.
     """
 
     path: Path
+    lasting: bool = True
 
     @property
     def socket(self) -> Path:
@@ -100,7 +105,7 @@ class RedisDir:
         return f"unix://{self.socket}"
 
     def lock(self) -> int | None:
-        """Claim it for one Redis.
+        """Claim it for one Redis, and clear it if it is not lasting.
 
         Returns:
             The file descriptor that holds the lock, to be inherited by the Redis: so the lock lives exactly as long as
@@ -118,7 +123,16 @@ class RedisDir:
             except BlockingIOError:
                 os.close(descriptor)
                 return None
+            if not self.lasting:
+                shutil.rmtree(self.path / APPEND_ONLY_FOLDER, ignore_errors=True)
             return descriptor
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text().strip() or None
+    except OSError:
+        return None
 
 
 def _make_private(path: Path) -> None:

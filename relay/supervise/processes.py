@@ -45,7 +45,7 @@ class Child:
     environ: Mapping[str, str] = field(repr=False)
     keep_fds: tuple[int, ...] = ()
     with_parent: signal.Signals = signal.SIGKILL
-    grace_s: tuple[float, float] = (9.0, 4.0)
+    grace_s: tuple[float, float] = (5.0, 2.0)
     stage: int = 1
 
 

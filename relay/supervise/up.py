@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,10 +18,16 @@ from relay.supervise.data_dir import DataDir, DataDirError, RedisDir
 from relay.supervise.processes import Child, Supervisor
 from relay.supervise.redis_server import find_redis_server, redis_answers, redis_command
 
+LASTING: Final = "redis"
+DEMO: Final = "demo"
+"""Names of the embedded Redis' places in the data directory."""
+
 READY_WITHIN_S: Final = 60.0
 _REDIS_WITHIN_S: Final = 120.0  # it reads its whole append-only file first
 _LOCK_WITHIN_S: Final = 10.0
-_REDIS_GRACE_S: Final = (4.0, 1.0)
+_GRACE_S: Final = (9.0, 5.5)
+_REDIS_GRACE_S: Final = (4.0, 1.0)  # all of it is stopped within 20 s
+_POD_GRACE_S: Final = (19.0, 6.0)  # longer than an attempt's default, and within the thirty seconds of a pod
 _SMALLEST_MEMORY_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -44,7 +51,7 @@ def role_command(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "relay.cli", *words)
 
 
-def worker_children(crew: Crew, *, environ: Mapping[str, str]) -> list[Child]:
+def worker_children(crew: Crew, *, environ: Mapping[str, str], grace_s: tuple[float, float]) -> list[Child]:
     """List the worker processes: each has one queue, as RQ can lose a job between two."""
     how = ("--processes", "1", "--concurrency", str(crew.concurrency))
     return [
@@ -52,6 +59,7 @@ def worker_children(crew: Crew, *, environ: Mapping[str, str]) -> list[Child]:
             name=f"worker-{queue}-{number}",
             command=role_command("worker", "--queues", queue, *how),
             environ=environ,
+            grace_s=grace_s,
         )
         for queue in crew.queues
         for number in range(1, crew.processes + 1)
@@ -61,9 +69,9 @@ def worker_children(crew: Crew, *, environ: Mapping[str, str]) -> list[Child]:
 def up_children(crew: Crew, *, environ: Mapping[str, str]) -> list[Child]:
     """List every process of a relay but its Redis."""
     return [
-        Child(name="api", command=role_command("api"), environ=environ),
-        Child(name="scheduler", command=role_command("scheduler"), environ=environ),
-        *worker_children(crew, environ=environ),
+        Child(name="api", command=role_command("api"), environ=environ, grace_s=_GRACE_S),
+        Child(name="scheduler", command=role_command("scheduler"), environ=environ, grace_s=_GRACE_S),
+        *worker_children(crew, environ=environ, grace_s=_GRACE_S),
     ]
 
 
@@ -196,7 +204,7 @@ async def run_up(settings: Settings, crew: Crew, *, environ: Mapping[str, str]) 
     supervisor.stop_on_signals()
     data_dir = DataDir(settings.data_dir)
     try:
-        place = data_dir.redis("redis")
+        place = data_dir.redis(LASTING)
         ready = await start_up(with_keys(settings), crew, supervisor, place=place, environ=environ)
         if ready:
             url = reachable_url(settings.host, settings.port)
@@ -221,12 +229,41 @@ async def run_workers(settings: Settings, crew: Crew, *, environ: Mapping[str, s
     supervisor = Supervisor(show=show_logs)
     supervisor.stop_on_signals()
     log_format = logs.chosen_format(settings.log_format)
-    supervisor.start(*worker_children(crew, environ=child_environ(environ, {"RELAY_LOG_FORMAT": log_format})))
+    environ = child_environ(environ, {"RELAY_LOG_FORMAT": log_format})
+    supervisor.start(*worker_children(crew, environ=environ, grace_s=_POD_GRACE_S))
     try:
         await supervisor.asked_to_stop.wait()
     finally:
         await supervisor.stop()
     return supervisor.exit_code
+
+
+@asynccontextmanager
+async def redis_at_hand(settings: Settings, *, environ: Mapping[str, str]) -> AsyncIterator[str]:
+    """Reach the Redis of a relay on this machine, whether that runs or not; one that does not is started meanwhile.
+
+    Yields:
+        Its URL.
+
+    Raises:
+        DataDirError: there is none.
+        NoRedisServerError: it cannot be started.
+    """
+    data_dir = DataDir(settings.data_dir)
+    places = [data_dir.redis(name) for name in (LASTING, DEMO)]
+    running = [place.url for place in places if place.path.exists() and redis_answers(place.socket)]
+    if settings.redis_url or running:
+        yield settings.redis_url or running[0]
+        return
+    if not places[0].path.exists():
+        raise DataDirError(
+            f"no relay has run in {data_dir.path}: set RELAY_REDIS_URL, or RELAY_DATA_DIR to where it does"
+        )
+    supervisor = Supervisor(show=show_logs)
+    try:
+        yield await start_redis(places[0], supervisor, environ=environ)
+    finally:
+        await supervisor.stop()
 
 
 def show_logs(name: str, _channel: str, line: str) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from relay.apply import FileWrongError, Step, Wanted, describe, plan, read_file
+from relay.apply import Done, FileWrongError, Step, Wanted, describe, plan, read_file
 
 FILE = """
 brands:
@@ -59,6 +59,10 @@ def _plan(
         },
         prune=prune,
     )
+
+
+def _described(step: Step) -> str:
+    return describe(Done(step.action, step.kind, step.name, step.changes))
 
 
 def test_secrets_are_looked_up_where_the_file_says(tmp_path: Path) -> None:
@@ -121,7 +125,7 @@ def test_what_differs_is_changed_and_only_that() -> None:
         "/v1/subscriptions/sub_1",
         {"url": "https://courier.example/v2"},
     )
-    assert describe(step) == (
+    assert _described(step) == (
         "subscription courier: change url 'https://courier.example/hooks' → 'https://courier.example/v2'"
     )
 
@@ -137,7 +141,15 @@ def test_what_differs_is_changed_and_only_that() -> None:
 def test_another_spelling_of_the_same_is_no_difference(spelt: dict[str, Any]) -> None:
     (step,) = _plan({"subscriptions": [{"name": "courier", **spelt}]}, subscriptions=(COURIER,))
     assert (step.action, step.body) == ("keep", {})
-    assert describe(step) == "subscription courier: unchanged"
+    assert _described(step) == "subscription courier: unchanged"
+
+
+def test_another_spelling_of_the_same_time_is_no_difference() -> None:
+    (step,) = _plan(
+        {"brands": [{**BRAND, "backfill": "2026-01-01T04:00:00+04:00"}]},
+        brands=({**BRAND, "backfill": "2026-01-01T00:00:00.000Z"},),
+    )
+    assert step.action == "keep"
 
 
 def test_the_order_of_a_set_is_no_difference() -> None:

@@ -1,0 +1,131 @@
+"""Commands of whoever keeps a relay: make it match a file, check the way to Clopos, change the keys."""
+
+import asyncio
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay.cli.base import DONE, FAILED, WRONG_USAGE, as_json_option, main, print_json, quit_with, read_settings
+from relay.cli.look import open_api
+from relay.settings import Role, Settings
+from relay.supervise.data_dir import DataDir
+from relay.supervise.up import redis_at_hand
+
+
+@main.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Print the difference and change nothing.")
+@click.option("--prune", is_flag=True, help="Remove what the file lacks, of the kinds that it speaks of.")
+@as_json_option
+def apply(file: Path, *, dry_run: bool, prune: bool, as_json: bool) -> None:
+    """Make brands and subscriptions match a YAML file."""
+    from relay.apply import apply as apply_to
+    from relay.apply import describe, read_file
+
+    wanted = read_file(file, environ=os.environ)
+
+    async def run() -> None:
+        rows = []
+        try:
+            async with open_api() as client, aclosing(apply_to(client, wanted, prune=prune, dry_run=dry_run)) as steps:
+                async for done in steps:
+                    rows.append(dataclasses.asdict(done))
+                    if not as_json:
+                        click.echo(describe(done))
+        finally:
+            if as_json:
+                print_json(rows)
+
+    asyncio.run(run())
+
+
+@main.command()
+@click.argument("brand", required=False)
+@as_json_option
+def check(brand: str | None, *, as_json: bool) -> None:
+    """Sign in to Clopos for one brand or all, and say in words what is wrong. Needs no running relay."""
+    from relay.clopos.check import describe
+
+    findings = asyncio.run(_check(brand))
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        click.echo("\n\n".join(map(describe, findings)))
+    sys.exit(FAILED if any(finding.problems for finding in findings) else DONE)
+
+
+async def _check(name: str | None) -> list[Any]:
+    from relay.clopos.check import check_brand
+    from relay.clopos.transport import Transport
+    from relay.pipeline.poll_context import access_of
+    from relay.store.brands import BrandStore
+    from relay.store.scripts import Scripts
+
+    async with _open_store() as (settings, redis, vault):
+        brands = await BrandStore(redis, Scripts(redis)).all()
+        if name is not None and name not in brands:
+            quit_with(FAILED, f"no brand {name!r} here; there are: {', '.join(brands) or 'none'}")
+        transport = Transport()
+        try:
+            return [
+                await check_brand(
+                    transport,
+                    access_of(stored, vault=vault, clopos_url=settings.clopos_url),
+                    wanted_venues=stored.value.venues,
+                    monotonic=time.monotonic,
+                )
+                for stored in brands.values()
+                if name in (None, stored.id)
+            ]
+        finally:
+            await transport.aclose()
+
+
+@main.command()
+@as_json_option
+def rekey(*, as_json: bool) -> None:
+    """Encrypt every stored secret anew with the first of RELAY_SECRET_KEYS."""
+    from relay.store.rekey import describe
+
+    done = asyncio.run(_rekey())
+    if as_json:
+        print_json(dataclasses.asdict(done))
+    else:
+        click.echo(describe(done))
+    sys.exit(FAILED if done.lost else DONE)
+
+
+async def _rekey() -> Any:
+    from relay.store.rekey import rekey
+    from relay.store.scripts import Scripts
+
+    async with _open_store() as (_, redis, vault):
+        return await rekey(redis, Scripts(redis), vault)
+
+
+@asynccontextmanager
+async def _open_store() -> AsyncIterator[tuple[Settings, Any, Any]]:
+    """Open the Redis of the relay on this machine, and what its secrets are sealed with."""
+    from relay.store.away import explain
+    from relay.store.connection import open_redis
+    from relay.store.vault import Vault
+
+    settings = read_settings(Role.COMMAND)
+    keys = settings.secret_keys or tuple((DataDir(settings.data_dir).known_secret_keys() or "").split(","))
+    if not any(keys):
+        quit_with(WRONG_USAGE, f"RELAY_SECRET_KEYS is missing, and {settings.data_dir} holds none")
+    async with redis_at_hand(settings, environ=os.environ) as url:
+        redis = open_redis(url)
+        try:
+            yield settings, redis, Vault(keys)
+        except Exception as error:
+            raise explain(error) or error from error
+        finally:
+            await redis.aclose()
