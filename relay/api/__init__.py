@@ -1,0 +1,1 @@
+"""The admin API: Starlette, one table of operations, one file a resource."""

@@ -1,0 +1,88 @@
+"""The whole API as one ASGI application."""
+
+import secrets
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from relay import logs
+from relay.api import api_keys, brands
+from relay.api.dispatch import PathEndpoint
+from relay.api.operations import Operation
+from relay.api.problems import ProblemError, respond, translate
+from relay.api.services import Services
+from relay.api.trail import Trail
+
+OPERATIONS: Final[Sequence[Operation]] = (*brands.OPERATIONS, *api_keys.OPERATIONS)
+"""Everything that the API can do, in the order of its documentation."""
+
+_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+def create_app(services: Services, *, more: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """Put the operations on HTTP.
+
+    Args:
+        services: what the routes work with.
+        more: routes that are no operations: probes, metrics, documentation, the UI.
+    """
+    trail = Trail(services.audit, now_ms=services.now_ms)
+    by_path = groupby(sorted(OPERATIONS, key=lambda each: each.path), key=lambda each: each.path)
+    routes = [Route(path, PathEndpoint(services, list(group), trail)) for path, group in by_path]
+    app = Starlette(
+        routes=[*more, *routes],
+        exception_handlers={HTTPException: _http_error, Exception: _error},
+    )
+    app.router.redirect_slashes = False
+    return _Envelope(app)
+
+
+class _Envelope:
+    """Gives each request an id, and each answer the headers that all have."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = secrets.token_hex(8)
+        scope["relay.request_id"] = request_id
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message["headers"])
+                names = {name for name, _ in headers}
+                if b"cache-control" not in names:
+                    headers.append((b"cache-control", b"no-store"))
+                message["headers"] = [*headers, *_HEADERS, (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: an unknown path, or a method of a route that is no operation."""
+    assert isinstance(error, HTTPException)  # noqa: S101  (registered for nothing else)
+    if error.status_code == 405:  # noqa: PLR2004
+        allow = (error.headers or {}).get("allow", "GET, HEAD")
+        return respond(ProblemError("method_not_allowed", f"This path takes {allow}.", headers={"allow": allow}))
+    if error.status_code == 404:  # noqa: PLR2004
+        return respond(ProblemError("not_found", "There is nothing at this path: /docs lists all there is."))
+    return respond(ProblemError("malformed", "The request cannot be read."))
+
+
+async def _error(_request: Request, error: Exception) -> Response:
+    logs.event("request failed", level="error", exc=error)
+    return respond(translate(error).problem)

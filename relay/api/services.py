@@ -1,0 +1,65 @@
+"""What does the API work with?  Opened stores and functions, handed in; the API opens nothing itself."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from relay.core.addresses import Address, Networks
+from relay.egress.sender import Sender
+from relay.pipeline.endpoints import Endpoints
+from relay.pipeline.replay import Past, Replays
+from relay.pipeline.subscriptions import SubscriptionLife
+from relay.store.apikeys import ApiKeyStore
+from relay.store.audit import AuditStore
+from relay.store.brand_state import BrandStates
+from relay.store.brands import BrandStore
+from relay.store.counters import Counters
+from relay.store.deliveries import DeliveryStore
+from relay.store.idempotency import IdempotencyStore
+from relay.store.log import Log
+from relay.store.maintenance import Maintenance
+from relay.store.replays import ReplayStore
+from relay.store.snapshots import SnapshotStore
+from relay.store.subscriptions import SubscriptionStore
+from relay.store.vault import Vault
+from relay.store.venues import PollStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything a route may use.
+
+    Attributes:
+        admin_digest: of ``RELAY_ADMIN_TOKEN``, see ``auth.digest_of``.
+        lookup: resolves a host name to all its addresses; raises OSError.
+        now_ms: wall clock, epoch ms.
+        random_bytes: from a cryptographic source.
+        wake: somebody for work of a kind.
+    """
+
+    admin_digest: str
+    allow: Networks
+    retention_s: float
+    attempt_timeout_s: float
+    vault: Vault
+    brands: BrandStore
+    brand_states: BrandStates
+    subscriptions: SubscriptionStore
+    life: SubscriptionLife
+    api_keys: ApiKeyStore
+    audit: AuditStore
+    idempotency: IdempotencyStore
+    deliveries: DeliveryStore
+    log: Log
+    snapshots: SnapshotStore
+    polls: PollStore
+    counters: Counters
+    maintenance: Maintenance
+    replays: Replays
+    replay_store: ReplayStore
+    past: Past
+    endpoints: Endpoints
+    sender: Sender
+    lookup: Callable[[str], Awaitable[Sequence[Address]]]
+    now_ms: Callable[[], int]
+    random_bytes: Callable[[int], bytes]
+    wake: Callable[[str], Awaitable[None]]
