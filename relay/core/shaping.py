@@ -7,7 +7,7 @@ what names or reaches a person, wherever the same text turns up. A raw row that 
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
@@ -102,11 +102,8 @@ A path goes through lists: ``items.note`` is the note of every item.
 PERSONAL: Final = ("customer", "comment", "items.note")
 """What ``forget`` takes away: who the customer is, and the free text in which people leave names and door codes."""
 
-_FOLLOWED: Final = frozenset({"customer", "customer.name", "customer.phone", "customer.address", "customer.ref"}) | {
-    "comment",
-    "items.note",
-}
-"""Paths whose text is masked wherever in the row it turns up, for instance in ``integration_response``."""
+_FOLLOWED: Final = ("customer.name", "customer.phone", "customer.address", "customer.ref", "comment", "items.note")
+"""Paths whose text, once masked, is masked wherever in the row it turns up, as in ``integration_response``."""
 
 _FEEDS: Final = (b'{"order":', b'{"station":', b'{"venue":')
 _ORDER: Final = _FEEDS[0]
@@ -172,37 +169,39 @@ def forget(data: bytes, raw: bytes | None) -> tuple[bytes, bytes | None]:
 def redact(data: bytes, raw: bytes | None, paths: Sequence[str]) -> tuple[bytes, bytes | None]:
     """Null ``paths`` in an order's event, and what they were read from in its row."""
     content = orjson.loads(data)
-    changes = content["changes"]
-    masked: list[Any] = []
-    for path in paths:
-        name, _, rest = path.partition(".")
-        holders: list[Any] = [content["order"]] if "order" in content else []
-        found = list(_null(holders, path))
-        if name in changes:
-            pair = changes[name]
-            found += _null([{name: side} for side in pair], path) if rest else pair
-            if not rest:
-                changes[name] = [None, None]
-        if path in _FOLLOWED:
-            masked += found
-    return orjson.dumps(content), None if raw is None else _redact_raw(raw, paths, masked)
+    sides = {name: ({name: old}, {name: new}) for name, (old, new) in content["changes"].items()}
+    holders = [content["order"], *(side for pair in sides.values() for side in pair)]
+    followed = [each for each in _FOLLOWED if any(each == path or each.startswith(f"{path}.") for path in paths)]
+    texts = _values(holders, followed) if raw is not None else []
+    _null(holders, paths)
+    content["changes"] = {name: [old[name], new[name]] for name, (old, new) in sides.items()}
+    return orjson.dumps(content), None if raw is None else _redact_raw(raw, paths, followed, texts)
 
 
-def _null(holders: Sequence[Any], path: str) -> Iterator[Any]:
-    """Null what ``path`` leads to in each holder, through lists and PHP's lists with gaps; yield what was there."""
+def _find(holders: Iterable[Any], path: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Find where ``path`` leads to in each holder, through lists and PHP's lists with gaps: an object and its key."""
     head, _, rest = path.partition(".")
     for holder in holders:
         if isinstance(holder, list):
-            yield from _null(holder, path)
+            yield from _find(holder, path)
         elif isinstance(holder, dict):
             if head in holder:
                 if rest:
-                    yield from _null([holder[head]], rest)
+                    yield from _find([holder[head]], rest)
                 else:
-                    yield holder[head]
-                    holder[head] = None
+                    yield holder, head
             elif _is_php_list(holder):
-                yield from _null(list(holder.values()), path)
+                yield from _find(holder.values(), path)
+
+
+def _values(holders: Sequence[Any], paths: Iterable[str]) -> list[Any]:
+    return [holder[key] for path in paths for holder, key in _find(holders, path)]
+
+
+def _null(holders: Sequence[Any], paths: Iterable[str]) -> None:
+    for path in paths:
+        for holder, key in _find(holders, path):
+            holder[key] = None
 
 
 def _is_php_list(holder: dict[str, Any]) -> bool:
@@ -213,17 +212,12 @@ def _verbatim(digits: str) -> msgspec.Raw:
     return msgspec.Raw(digits.encode())
 
 
-def _redact_raw(raw: bytes, paths: Sequence[str], masked: Sequence[Any]) -> bytes | None:
+def _redact_raw(raw: bytes, paths: Sequence[str], followed: Sequence[str], texts: Sequence[Any]) -> bytes | None:
     """Mask a row; numbers stay as they are spelled. None if it cannot be read: rather nothing than too much."""
     try:
         row = json.loads(raw, parse_int=_verbatim, parse_float=_verbatim)
-        values = list(masked)
-        for path in paths:
-            for source in SOURCES[path]:
-                found = list(_null([row], source))
-                if path in _FOLLOWED:
-                    values += found
-        hides = _hider(values)
+        hides = _hider([*texts, *_values([row], (source for path in followed for source in SOURCES[path]))])
+        _null([row], (source for path in paths for source in SOURCES[path]))
         return msgspec.json.encode(_scrub(row, hides) if hides else row)
     except (ValueError, RecursionError, msgspec.MsgspecError):
         return None
