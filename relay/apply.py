@@ -15,8 +15,8 @@ from relay.core.errors import CallerError
 
 Action = Literal["create", "change", "remove", "keep"]
 
-SECRETS: Final = {"brands": "client_secret", "subscriptions": "secret"}
-"""Of each kind, the field that the API never shows."""
+SECRETS: Final = {"brands": ("client_secret",), "subscriptions": ("secret", "headers")}
+"""Of each kind, the fields whose values the API never shows."""
 
 _KEYS: Final = {"brands": "brand", "subscriptions": "name"}
 _PATHS: Final = {"brands": "/v1/brands", "subscriptions": "/v1/subscriptions"}
@@ -142,8 +142,14 @@ def _parse(document: Any, problems: list[str], secret: Callable[[Any], str]) -> 
 
 
 def _resolved(kind: str, row: Mapping[str, Any], secret: Callable[[Any], str]) -> dict[str, Any]:
-    hidden = SECRETS[kind]
-    return {name: secret(value) if name == hidden and value is not None else value for name, value in row.items()}
+    found = dict(row)
+    for name in SECRETS[kind]:
+        value = row.get(name)
+        if name == "headers" and isinstance(value, dict):
+            found[name] = {header: secret(text) for header, text in value.items()}
+        elif value is not None:
+            found[name] = secret(value)
+    return found
 
 
 def _secret(reference: Any, environ: Mapping[str, str], folder: Path) -> str:
@@ -196,20 +202,19 @@ def plan(
 
 
 def _creation(one: Wanted) -> Step:
-    changes = {name: (None, value) for name, value in one.fields.items() if name != SECRETS[one.kind]}
+    changes = {name: (None, value) for name, value in one.fields.items() if name not in SECRETS[one.kind]}
     return Step("create", one.kind, one.name, _PATHS[one.kind], one.fields, changes)
 
 
 def _step(one: Wanted, path: str, row: Mapping[str, Any]) -> Step:
-    secret = SECRETS[one.kind]
     changes = {
         name: (row.get(name), value)
         for name, value in one.fields.items()
-        if name != secret and name not in _ONLY_AT_CREATION and not _alike(name, row.get(name), value)
+        if name not in SECRETS[one.kind] and name not in _ONLY_AT_CREATION and not _alike(name, row.get(name), value)
     }
-    body = {name: one.fields[name] for name in changes}
-    if one.kind == "brands" and secret in one.fields:
-        body[secret] = one.fields[secret]  # cannot be compared from here; the relay does, and changes nothing if equal
+    # Secrets cannot be compared from here: they go along, and the relay changes nothing where they are as they were.
+    sent = [*changes, *(name for name in SECRETS[one.kind] if name in one.fields)]
+    body = {name: one.fields[name] for name in sent}
     return Step("change" if changes else "keep", one.kind, one.name, path, body, changes)
 
 
@@ -226,7 +231,7 @@ def _alike(name: str, present: object, wanted: object) -> bool:
 
 
 def _spelt(text: str) -> object:
-    """A text in the one form that its spellings share: durations and lists of them, times, URLs but for a last slash."""
+    """A text in the one form that its spellings share: durations and lists of them, times, URLs but for a slash."""
     for parse in (_durations, datetime.fromisoformat):
         with contextlib.suppress(ValueError):
             return parse(text)
@@ -279,8 +284,7 @@ async def _carry_out(client: Client, step: Step) -> Done:
         await client.call("DELETE", step.path)
     elif step.action == "create":
         made = await client.call("POST", step.path, json=step.body)
-        given = SECRETS[step.kind] in (step.body or {})
-        secret = None if given else made.get("secret")
+        secret = None if "secret" in (step.body or {}) else made.get("secret")
     elif step.body:
         before = await client.call("GET", step.path)
         after = await client.call("PATCH", step.path, json=step.body)
@@ -297,7 +301,7 @@ def describe(done: Done) -> str:
     if done.action != "change":
         return line
     changes = [f"{name} {present!r} → {wanted!r}" for name, (present, wanted) in done.changes.items()]
-    return f"{line} {', '.join(changes) or SECRETS[done.kind]}"
+    return f"{line} {', '.join(changes) or ' or '.join(SECRETS[done.kind])}"
 
 
 _WORDS: Final[Mapping[Action, str]] = {"create": "create", "change": "change", "remove": "remove", "keep": "unchanged"}

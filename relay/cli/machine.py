@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -76,15 +76,17 @@ def scheduler() -> None:
     sys.exit(run(read_settings(Role.SCHEDULER, service=True, role="scheduler")))
 
 
+def _check_choice(name: str, choices: Collection[str], what: str) -> None:
+    if name not in choices:
+        near = difflib.get_close_matches(name, choices, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise click.BadParameter(f"{name!r} is no {what}: choose of {', '.join(choices)}.{hint}")
+
+
 def _queues(_context: click.Context, _option: click.Parameter, text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
-        if name not in QUEUES:
-            near = difflib.get_close_matches(name, QUEUES, n=1)
-            raise click.BadParameter(
-                f"{name!r} is no queue: choose of {', '.join(QUEUES)}."
-                + (f" Did you mean {near[0]!r}?" if near else "")
-            )
+        _check_choice(name, QUEUES, "queue")
     return names
 
 
@@ -136,8 +138,7 @@ def _keys(_context: click.Context, _option: click.Parameter, texts: tuple[str, .
 def _scenario(_context: click.Context, _option: click.Parameter, name: str) -> str:
     from relay.sandbox.scenario import PROFILES
 
-    if name not in PROFILES:
-        raise click.BadParameter(f"{name!r} is no scenario: choose of {', '.join(PROFILES)}.")
+    _check_choice(name, PROFILES, "scenario")
     return name
 
 
@@ -165,7 +166,13 @@ def sandbox(host: str, port: int, scenario: str, seed: int) -> None:
 @_host
 @_port(9000)
 @click.option(
-    "--secret", "keys", callback=_keys, multiple=True, help="whsec_… or whpk_…; several while one is rotated."
+    "--secret",
+    "keys",
+    callback=_keys,
+    multiple=True,
+    envvar="WEBHOOK_SECRET",
+    show_envvar=True,
+    help="whsec_… or whpk_…; several while one is rotated.",
 )
 @click.option("--status", type=click.IntRange(200, 599), default=200, show_default=True, help="What to answer.")
 @click.option("--forward", callback=_http_url, help="Hand each webhook to this URL and answer as it does.")

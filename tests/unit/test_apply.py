@@ -173,6 +173,15 @@ def test_the_secret_of_a_brand_goes_along_though_it_cannot_be_compared() -> None
     assert "'s'" not in repr(step)
 
 
+def test_headers_are_looked_up_like_secrets_and_go_along_without_being_shown(tmp_path: Path) -> None:
+    row = "{name: courier, headers: {x-key: {env: KEY}, x-plain: v}}"
+    wanted = _read(tmp_path, f"subscriptions:\n  - {row}\n", KEY="hunter2")
+    present = {"/v1/subscriptions/sub_1": {**COURIER, "headers": {"x-key": None, "x-plain": None}}}
+    (step,) = plan(wanted, {"subscriptions": present}, prune=False)
+    assert (step.action, step.body) == ("keep", {"headers": {"x-key": "hunter2", "x-plain": "v"}})
+    assert "hunter2" not in repr(step) + repr(wanted)
+
+
 def test_what_counts_only_at_creation_is_no_difference_later() -> None:
     wanted = {"name": "courier", "start": "open_orders"}
     (step,) = _plan({"subscriptions": [wanted]}, subscriptions=(COURIER,))
