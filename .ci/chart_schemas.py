@@ -72,7 +72,9 @@ def main(arguments: list[str]) -> int:
         target = out / version
         target.mkdir(parents=True, exist_ok=True)
         for path in folder.glob("*.json"):
-            (target / path.name).write_text(json.dumps(local(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
+            (target / path.name).write_text(
+                json.dumps(local(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8"
+            )
     (out / "crd").mkdir(parents=True, exist_ok=True)
     for crd in crds:
         for name, schema in crd_schemas(crd).items():

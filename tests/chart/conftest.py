@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ spec:
   selector: {app.kubernetes.io/name: valkey, app.kubernetes.io/instance: {{ .Release.Name }}}
   ports: [{name: tcp, port: {{ .Values.service.port }}}]
 """
-"""Of the Valkey chart, which a test cannot download, no more than its Service: the name and port that the relay is sent to."""
+"""Of the Valkey chart, which a test cannot download, only its Service: the name and port that the relay is sent to."""
 
 
 class HelmError(RuntimeError):
@@ -113,7 +113,7 @@ class Helm:
         Raises:
             HelmError: it failed.
         """
-        result = subprocess.run(  # noqa: S603  a fixed program with arguments of this test
+        result = subprocess.run(
             [self._program, *arguments],
             input=yaml.safe_dump(values),
             capture_output=True,
@@ -159,12 +159,3 @@ def chart_folder() -> Path:
 @pytest.fixture(scope="session")
 def root_folder() -> Path:
     return ROOT
-
-
-@pytest.fixture
-def local_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No proxy between a test and its own servers."""
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    yield

@@ -1,4 +1,7 @@
-"""What do three typical installations look like? `UPDATE_GOLDEN=1 pytest` writes the files anew; read the difference before committing it."""
+"""What do three typical installations look like?
+
+`UPDATE_GOLDEN=1 pytest tests/chart` writes the files anew; read the difference before committing it.
+"""
 
 from __future__ import annotations
 

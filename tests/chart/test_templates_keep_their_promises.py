@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from relay.queues import queue_name
 from relay.settings import SETTINGS
+from workers.post import END_S
 
 Object = dict[str, Any]
 
@@ -229,7 +231,7 @@ def test_kubernetes_would_take_every_object(
             f"{kubernetes_schemas}/{folder}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json",
         )
     ]
-    result = subprocess.run(  # noqa: S603  a fixed program
+    result = subprocess.run(
         [tool("kubeconform"), "-strict", "-n", "2", "-kubernetes-version", version, *locations, str(tmp_path)],
         capture_output=True,
         text=True,
@@ -286,7 +288,7 @@ def test_every_container_says_what_it_needs(objects: list[Object]) -> None:
 
 
 def test_secrets_come_as_files_that_are_there(objects: list[Object]) -> None:
-    secret = {name for name in ("RELAY_ADMIN_TOKEN", "RELAY_SECRET_KEYS", "RELAY_METRICS_TOKEN", "RELAY_TOKEN")}
+    secret = {"RELAY_ADMIN_TOKEN", "RELAY_SECRET_KEYS", "RELAY_METRICS_TOKEN", "RELAY_TOKEN"}
     for _, pod in pods(objects):
         volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
         for container in pod["spec"]["containers"]:
@@ -407,7 +409,7 @@ def test_an_upgrade_takes_no_pod_away_before_the_next_is_ready(objects: list[Obj
     [
         ("as little as possible", {"api": 35, "scheduler": 15, "poll": 30, "deliver": 30, "maintain": 30}),
         ("a long attempt", {"api": 135, "scheduler": 15, "poll": 30, "deliver": 135, "maintain": 30}),
-        ("a short attempt", {"api": 35, "scheduler": 15, "poll": 30, "deliver": 16, "maintain": 30}),
+        ("a short attempt", {"api": 35, "scheduler": 15, "poll": 30, "deliver": 30, "maintain": 30}),
         ("grace by hand", {"api": 90, "scheduler": 15, "poll": 30, "deliver": 90, "maintain": 30}),
         ("no preStop", {"api": 30, "scheduler": 15, "poll": 30, "deliver": 30, "maintain": 30}),
     ],
@@ -420,6 +422,12 @@ def test_grace_times_follow_from_the_attempt_timeout(
         for component, each in by_component(rendered[name]).items()
     }
     assert found == expected
+
+
+def test_a_worker_ends_by_itself_before_kubernetes_ends_it(objects: list[Object]) -> None:
+    for component, deployment in by_component(objects).items():
+        if component in ("poll", "deliver", "maintain"):
+            assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= END_S + 5
 
 
 def test_a_changed_setting_restarts_the_pods_and_a_changed_label_of_the_chart_does_not(
@@ -460,7 +468,7 @@ def test_keda_looks_at_what_moves_or_at_the_queue(rendered: dict[str, list[Objec
         for each in kind(rendered["keda by the queue"], "ScaledObject")
     }
     assert by_queue["r-clopos-relay-deliver"]["type"] == "redis"
-    assert by_queue["r-clopos-relay-deliver"]["metadata"]["listName"] == "rq:queue:deliver"
+    assert by_queue["r-clopos-relay-deliver"]["metadata"]["listName"] == f"rq:queue:{queue_name('deliver')}"
     assert (
         by_queue["r-clopos-relay-deliver"]["authenticationRef"]["name"]
         == kind(rendered["keda by the queue"], "TriggerAuthentication")[0]["metadata"]["name"]

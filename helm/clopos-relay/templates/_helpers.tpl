@@ -94,7 +94,7 @@ An attempt ends by its timeout plus one second and is then settled; whoever hold
 {{- if eq .component "api" -}}
 {{ add .root.Values.api.preStopSeconds (max $attempt 20) 10 }}
 {{- else if eq .component "deliver" -}}
-{{ add $attempt 15 }}
+{{ max 30 (add $attempt 15) }}
 {{- else if eq .component "scheduler" -}}
 15
 {{- else -}}
