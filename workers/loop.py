@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+
+from relay import logs
 
 new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with contextlib.suppress(ImportError):  # there is none for Windows and PyPy
@@ -24,15 +28,12 @@ _T = TypeVar("_T")
 TICK_S: Final = 5.0
 
 
-class LoopGoneError(RuntimeError):
-    """The loop's thread has ended; the process cannot go on."""
-
-
 class LoopThread:
     """An event loop in a thread, from ``with`` to the end of it."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop = new_loop()
+        self._ending = False
         self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
 
     def __enter__(self) -> Self:
@@ -40,9 +41,9 @@ class LoopThread:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join()
+        self._ending = True
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
 
     def wait_for(self, work: Coroutine[Any, Any, _T], *, tick: Callable[[], None] = lambda: None) -> _T:
         """Run a coroutine on the loop and wait for it.
@@ -50,9 +51,6 @@ class LoopThread:
         Args:
             work: what to run.
             tick: called by the waiting thread every ``TICK_S``.
-
-        Raises:
-            LoopGoneError: the loop ended before it did.
         """
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         while True:
@@ -61,8 +59,6 @@ class LoopThread:
             except TimeoutError:
                 if future.done():
                     raise  # it is the coroutine's own
-                if not self._thread.is_alive():
-                    raise LoopGoneError from None
                 tick()
 
     def tell(self, callback: Callable[[], object]) -> None:
@@ -74,6 +70,10 @@ class LoopThread:
         try:
             self.loop.run_forever()
         finally:
+            if not self._ending:  # SystemExit, or worse: the main thread would wait for ever
+                logs.event("loop ended", level="error", exc=sys.exc_info()[1])
+                logs.flush()
+                os._exit(1)
             left = asyncio.all_tasks(self.loop)
             for task in left:
                 task.cancel()

@@ -26,8 +26,10 @@ class Post:
     Attributes:
         kind: of its shifts.
         concurrency: given to them.
+        look_s: how long it waits for a job before it looks for itself: a wake may be lost, or there is no scheduler.
     """
 
     settings: Settings
     kind: str
     concurrency: int
+    look_s: int = 25

@@ -24,12 +24,13 @@ from workers import jobs
 from workers.health import Heartbeat
 from workers.loop import LoopThread
 from workers.post import CUT_S, DRAIN_S, END_S, TWICE_S, WRONG_SETTINGS, Post
-from workers.rq_worker import SOCKET_S, ShiftWorker, Stopping
+from workers.rq_worker import REPLY_S, ShiftWorker, Stopping
 from workers.shift import ShiftFunction, ShiftRunner
 
 Table = Callable[[Relay, int], Mapping[str, ShiftFunction]]
 """Makes, of an opened relay and a concurrency, what shifts of each kind do."""
 
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STUCK_S: Final = 120.0
 """The main thread waits in steps that are all shorter: if it is silent for longer, the process is not well."""
 SLOWEST_RETRY_S: Final = 5.0
@@ -45,7 +46,7 @@ def work(post: Post, table: Table) -> int:
     """
     with LoopThread() as loop:
         process = _Process(post, table, loop)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in SIGNALS:
             signal.signal(number, process.on_signal)
         try:
             code = loop.wait_for(process.open())
@@ -53,6 +54,8 @@ def work(post: Post, table: Table) -> int:
                 process.serve()
         finally:
             loop.wait_for(process.close())
+    for number in SIGNALS:  # one more request, as Python is about to end, would turn the exit code into a signal's
+        signal.signal(number, signal.SIG_IGN)
     return code or 0
 
 
@@ -82,9 +85,9 @@ class _Process:
 
     def serve(self) -> None:
         """Run shifts until asked to stop; where RQ breaks, without it, and start it again."""
-        url = self._post.settings.redis_url
         jobs.bind(self._run_shift)
-        with contextlib.closing(open_sync_redis(url, timeouts=Timeouts(socket_s=SOCKET_S))) as connection:
+        timeouts = Timeouts(socket_s=self._post.look_s + REPLY_S)
+        with contextlib.closing(open_sync_redis(self._post.settings.redis_url, timeouts=timeouts)) as connection:
             broken = 0
             self._look()  # what became due while nobody was there
             while not self._stopping.asked():
@@ -105,6 +108,7 @@ class _Process:
                 self._post.kind,
                 name=f"{self._name}-{number}",
                 connection=connection,
+                pop_s=self._post.look_s,
                 stopping=self._stopping,
                 idle=self._look,
                 refused=self._refused,
@@ -142,7 +146,7 @@ class _Process:
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         """Stop in good order; at the second request, quickly."""
         now_s = time.monotonic()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process has ended but for this
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to be stopped
             if self._asked_s is None:
                 self._asked_s = now_s
                 self._loop.tell(self._ask_to_stop)

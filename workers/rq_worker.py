@@ -23,9 +23,8 @@ from relay import logs
 from relay.queues import queue_name
 from workers import jobs
 
-POP_S: Final = 25
-"""How long a pop waits. The connection's timeout must be longer."""
-SOCKET_S: Final = 35.0
+REPLY_S: Final = 10.0
+"""How long Redis' reply may take, on top of a pop's wait."""
 TTL_S: Final = 120
 """How long RQ believes in a worker that it has not heard of."""
 HEARTBEAT_S: Final = 60.0
@@ -90,6 +89,7 @@ class ShiftWorker(SimpleWorker):
         *,
         name: str,
         connection: SyncRedis,
+        pop_s: int,
         stopping: Stopping,
         idle: Callable[[], None],
         refused: Callable[[str], None],
@@ -100,7 +100,8 @@ class ShiftWorker(SimpleWorker):
         Args:
             kind: of shift.
             name: this process'.
-            connection: with a timeout of at least ``SOCKET_S``.
+            connection: whose timeout is longer than ``pop_s``, by ``REPLY_S``.
+            pop_s: how long to wait for a job.
             stopping: tells when to end.
             idle: called when nothing came for a while.
             refused: called with the reason, when what was popped must not run.
@@ -109,6 +110,7 @@ class ShiftWorker(SimpleWorker):
         self.kind = kind
         self._job: Any = None
         self._progressed = progressed
+        self._pop_s = pop_s
         self._stopping = stopping
         self._idle = idle
         self._refused = refused
@@ -157,7 +159,7 @@ class ShiftWorker(SimpleWorker):
         queue = self.queues[0]
         try:
             with self._stopping.waiting():
-                job_id: Any = self.connection.blmove(queue.key, queue.intermediate_queue_key, POP_S)
+                job_id: Any = self.connection.blmove(queue.key, queue.intermediate_queue_key, self._pop_s)
         except ResponseError as error:
             if "WRONGTYPE" in str(error):
                 self._discard_garbage(queue)
@@ -237,6 +239,11 @@ class ShiftWorker(SimpleWorker):
     def _set_ip_address(self, connection: Any) -> None:  # noqa: ARG002
         """Ask for no list of all clients, only to print an address."""
         self.ip_address = "unknown"
+
+    @property
+    def dequeue_timeout(self) -> int:
+        """How long a pop waits; RQ makes the connection's timeout longer than that."""
+        return self._pop_s
 
     @property
     def should_run_maintenance_tasks(self) -> bool:

@@ -61,12 +61,13 @@ async def _run(settings: Settings) -> int:
 
 async def _keep_scheduling(settings: Settings, stop: asyncio.Event) -> int:
     """Schedule, and begin anew whenever Redis was away."""
+    owner = f"{socket.gethostname()}-{os.getpid()}-{new_slot()[:6]}"
     wait_s = FIRST_RETRY_S
     while not stop.is_set():
         began_s = time.monotonic()
         try:
             async with open_relay(settings) as relay:
-                await schedule(relay, stop)
+                await schedule(relay, stop, owner=owner)
         except RedisUnusableError as error:
             logs.event("redis unusable", level="error", reason=str(error))
             return WRONG_SETTINGS
@@ -77,13 +78,17 @@ async def _keep_scheduling(settings: Settings, stop: asyncio.Event) -> int:
     return 0
 
 
-async def schedule(relay: Relay, stop: asyncio.Event) -> None:
+async def schedule(relay: Relay, stop: asyncio.Event, *, owner: str) -> None:
     """Wake workers for what is due, until ``stop``.
+
+    Args:
+        relay: opened.
+        stop: ends it.
+        owner: name of this process as a holder of the lease; the same when it begins anew, or it would wait for itself.
 
     Raises:
         redis.exceptions.RedisError: Redis does not answer.
     """
-    owner = f"{socket.gethostname()}-{os.getpid()}-{new_slot()[:6]}"
     try:
         while not stop.is_set():
             sweep = await relay.slots.sweep(owner, sleep_s=QUIET_S)

@@ -47,6 +47,7 @@ class ShiftRunner:
         self._stopping = False
         self._stop: Stop | None = None
         self._work: asyncio.Task[ShiftReport] | None = None
+        self._owed: list[tuple[str, str]] = []  # slots that could not be given back, as Redis was away
 
     def ask_to_stop(self) -> None:
         """Have the running shift end in good order, and run no other."""
@@ -66,6 +67,9 @@ class ShiftRunner:
             await self._release(kind, slot, again=True)
             return
         try:
+            while self._owed:
+                await self._slots.release(*self._owed[-1])
+                self._owed.pop()
             begun = await self._slots.start(kind, slot)
         except Exception as error:  # noqa: BLE001  Redis is away: the slot lapses, and the sweep wakes again
             logs.event("shift not begun", level="warning", kind=kind, exc=error)
@@ -138,8 +142,9 @@ class ShiftRunner:
     async def _release(self, kind: str, slot: str, *, again: bool) -> None:
         try:
             due, _ = await self._slots.release(kind, slot)
-        except Exception as error:  # noqa: BLE001  the slot lapses by itself
+        except Exception as error:  # noqa: BLE001  it is given back before the next shift, or lapses
             logs.event("slot not given back", level="debug", kind=kind, exc=error)
+            self._owed.append((kind, slot))
             return
         if due and again:
             await self._wake(kind)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +60,3 @@ class Stop:
         else:
             await asyncio.sleep(0)
         return self.asked
-
-    async def race(self, work: Coroutine[Any, Any, _T]) -> _T | None:
-        """Await ``work``, but no longer than until the stop is asked for; then cancel it and return None.
-
-        For waiting, not for writing: what is cancelled may or may not have happened.
-        """
-        task = asyncio.ensure_future(work)
-        waiter = asyncio.ensure_future(self._event.wait())
-        try:
-            left_s = max(0.0, self._ends_s - self._clock())
-            await asyncio.wait({task, waiter}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            return await task if task.done() else None
-        finally:
-            for pending in (task, waiter):
-                pending.cancel()
-            await asyncio.gather(task, waiter, return_exceptions=True)

@@ -1,0 +1,18 @@
+"""What every test with real processes may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RedisServer
+from tests.e2e.rigs import Rig, rigged
+
+
+@pytest.fixture
+async def rig(own_redis: RedisServer, tmp_path: Path) -> AsyncIterator[Rig]:
+    """Workers and schedulers to be started, on a Redis of their own."""
+    async with rigged(own_redis.url, tmp_path) as made:
+        yield made
