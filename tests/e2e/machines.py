@@ -1,0 +1,140 @@
+"""Starts `relay up` and `relay demo` as a user would, reads what they print, finds what they leave behind; no test."""
+
+import contextlib
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2 as httpx
+
+from relay.supervise.processes import dies_with_parent
+
+PATIENCE_S = 60.0
+
+
+class Machine:
+    """One relay on this machine, started by its command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data_dir = folder / "data"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._mark = f"MACHINE={secrets.token_hex(16)}"
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, *words: str, **settings: str) -> None:
+        """Start a command; do not wait."""
+        name, _, value = self._mark.partition("=")
+        self.out, self.err = [], []
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "relay.cli", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=dies_with_parent(),  # noqa: PLW1509  it asks the kernel for one thing
+            env={
+                "PATH": os.environ["PATH"],
+                "RELAY_DATA_DIR": str(self.data_dir),
+                "RELAY_PORT": str(self.port),
+                name: value,
+                **settings,
+            },
+        )
+        for stream, lines in ((self._process.stdout, self.out), (self._process.stderr, self.err)):
+            threading.Thread(target=self._read, args=(stream, lines), daemon=True).start()
+
+    def _read(self, stream: Iterator[str], lines: list[str]) -> None:
+        for line in stream:
+            with self._changed:
+                lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+
+    def until(self, condition: Callable[[], object], *, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until what was printed, or what can be asked, fulfils a condition."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while not condition():
+                assert time.monotonic() < deadline, self.said()
+                self._changed.wait(0.1)
+
+    def until_ready(self) -> None:
+        """Wait for `relay up` to say that it is ready."""
+        self.until(lambda: any('"event":"ready"' in line for line in self.err))
+
+    def said(self) -> str:
+        """All that was printed."""
+        return "\n".join(["--- stdout", *self.out, "--- stderr", *self.err])
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the command, and to it alone."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def ended(self, *, timeout_s: float = 20.0) -> int:
+        """Wait for the command to end; its exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def processes(self) -> dict[int, str]:
+        """Processes that the command started, itself included, that still run: process id → command line."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                environ = (folder / "environ").read_bytes().split(b"\0")
+                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+                if self._mark.encode() in environ and state not in "ZX":
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def pid_of(self, part: str) -> int:
+        """Id of the process whose command line holds this."""
+        (pid,) = [pid for pid, command in self.processes().items() if re.search(part, command)]
+        return pid
+
+    @property
+    def token(self) -> str:
+        """The admin token that it made."""
+        return (self.data_dir / "admin-token").read_text().strip()
+
+    def api(self) -> httpx.Client:
+        """A client of its API."""
+        return httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {self.token}"}, timeout=10)
+
+    def close(self) -> None:
+        """End what is left."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self.until(lambda: not self.processes(), timeout_s=20)
+        if self._process is not None:
+            for stream in (self._process.stdout, self._process.stderr):
+                assert stream is not None
+                stream.close()
+
+
+def free_port() -> int:
+    """A port that nothing listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def machine(folder: Path) -> Iterator[Machine]:
+    """A machine that leaves no process behind."""
+    made = Machine(folder)
+    try:
+        yield made
+    finally:
+        made.close()
