@@ -65,11 +65,8 @@ class NewApiKey(ApiKeyAnswer):
     """The key itself: shown this once."""
 
 
-class ApiKeyPage(Page):
+class ApiKeyPage(Page[ApiKeyAnswer]):
     """Some keys, by id."""
-
-    data: list[ApiKeyAnswer]
-    """The keys."""
 
 
 async def check(call: Call, fields: Sound) -> list[Fault]:

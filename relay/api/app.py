@@ -13,14 +13,19 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relay import logs
-from relay.api import api_keys, brands
+from relay.api import api_keys, brands, subscription_actions, subscriptions
 from relay.api.dispatch import PathEndpoint
 from relay.api.operations import Operation
 from relay.api.problems import ProblemError, respond, translate
 from relay.api.services import Services
 from relay.api.trail import Trail
 
-OPERATIONS: Final[Sequence[Operation]] = (*brands.OPERATIONS, *api_keys.OPERATIONS)
+OPERATIONS: Final[Sequence[Operation]] = (
+    *brands.OPERATIONS,
+    *subscriptions.OPERATIONS,
+    *subscription_actions.OPERATIONS,
+    *api_keys.OPERATIONS,
+)
 """Everything that the API can do, in the order of its documentation."""
 
 _HEADERS: Final = (

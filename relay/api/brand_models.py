@@ -219,11 +219,8 @@ class BrandAnswer(Answer):
     """How it is doing."""
 
 
-class BrandPage(Page):
+class BrandPage(Page[BrandAnswer]):
     """Some brands, by name."""
-
-    data: list[BrandAnswer]
-    """The brands."""
 
 
 class PollRequested(Answer):

@@ -20,6 +20,7 @@ from relay.api.brand_models import BrandState as BrandStateAnswer
 from relay.api.identifiers import derive
 from relay.api.operations import READERS, Call, ListQuery, Nothing, Operation, Reply
 from relay.api.problems import not_found
+from relay.api.seals import is_sealed
 from relay.api.versions import etag_of, version_wanted
 from relay.core.operational import rfc3339
 from relay.store.brands import Brand
@@ -117,7 +118,7 @@ def _changed(call: Call, body: BrandChange, brand: Brand) -> Brand:
     polls = {f"poll_{name}": getattr(body.poll, name) for name in body.poll.model_fields_set} if "poll" in sent else {}
     sent.pop("poll", None)
     if "client_secret" in sent:
-        same = call.services.vault.open(brand.client_secret) == body.client_secret
+        same = is_sealed(call.services.vault, brand.client_secret, body.client_secret)
         sent["client_secret"] = brand.client_secret if same else call.services.vault.seal(body.client_secret)
     if sent.get("venues") is not None:
         sent["venues"] = tuple(sent["venues"])

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from relay import logs
 from relay.api.auth import Principal, authenticate, check_role
 from relay.api.bodies import escape, read_json
-from relay.api.operations import Call, Operation, Reply
+from relay.api.operations import DEADLINE_S, Call, Operation, Reply
 from relay.api.problems import Fault, ProblemError, invalid, respond, translate
 from relay.api.services import Services
 from relay.api.trail import Trail
@@ -90,7 +90,7 @@ class _Exchange:
 
     async def _answer(self) -> Response:
         operation, services = self._operation, self._services
-        async with asyncio.timeout(operation.deadline_s):
+        async with asyncio.timeout(DEADLINE_S):
             self._principal = await authenticate(
                 self._request, admin_digest=services.admin_digest, api_keys=services.api_keys, now_ms=services.now_ms()
             )

@@ -40,18 +40,14 @@ def _matching(pattern: str, detail: str) -> Callable[[str], str]:
     return check
 
 
-def _text(most: int) -> Any:
-    return Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=most),
-        AfterValidator(
-            _matching(TEXT_PATTERN, "Must be one line of text, without control characters or space at its ends.")
-        ),
-        Field(json_schema_extra={"pattern": TEXT_PATTERN}),
-    ]
-
-
-Text = _text(256)
+Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=256),
+    AfterValidator(
+        _matching(TEXT_PATTERN, "Must be one line of text, without control characters or space at its ends.")
+    ),
+    Field(json_schema_extra={"pattern": TEXT_PATTERN}),
+]
 """A name or description for people."""
 
 BrandName = Annotated[
@@ -150,8 +146,8 @@ def sentence(error: ValueError) -> str:
 DURATION_PATTERN: Final = r"^[0-9]{1,12}(\.[0-9]{1,9})?(ms|s|m|h|d)$"
 
 
-def duration(at_least: str, at_most: str) -> Any:
-    """A type for durations between two bounds; the value stays the text that was sent."""
+def duration(at_least: str, at_most: str) -> AfterValidator:
+    """A check for durations between two bounds; the value stays the text that was sent."""
     shortest, longest = parse_duration(at_least), parse_duration(at_most)
 
     def check(text: str) -> str:
@@ -161,16 +157,15 @@ def duration(at_least: str, at_most: str) -> Any:
             raise wrong("duration", sentence(error)) from None
         return text
 
-    return Annotated[
-        str,
-        StringConstraints(max_length=32),
-        AfterValidator(check),
-        Field(
-            description=f"A number and ms, s, m, h or d; from {at_least} to {at_most}.",
-            json_schema_extra={"pattern": DURATION_PATTERN},
-            examples=[at_most],
-        ),
-    ]
+    return AfterValidator(check)
+
+
+def duration_schema(at_least: str, at_most: str) -> Any:
+    """What its JSON Schema says."""
+    return Field(
+        description=f"A number and ms, s, m, h or d; from {at_least} to {at_most}.",
+        json_schema_extra={"pattern": DURATION_PATTERN},
+    )
 
 
 def seconds(text: str) -> float:

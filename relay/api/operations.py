@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -14,6 +14,7 @@ from relay.api.services import Services
 from relay.api.validation import Answer, Sound, wrong
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 ADMINS: Final = ("admin",)
 READERS: Final = ("admin", "viewer")
@@ -181,9 +182,11 @@ class Nothing(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Page(Answer):
-    """What every list answers with, beside its ``data``."""
+class Page(Answer, Generic[T]):
+    """What every list answers with."""
 
+    data: list[T]
+    """What was found."""
     next_cursor: str | None
     """Where the list goes on; null at its end."""
 

@@ -1,8 +1,9 @@
 """What does the API work with?  Opened stores and functions, handed in; the API opens nothing itself."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from relay.api.throttle import Throttle
 from relay.core.addresses import Address, Networks
 from relay.egress.sender import Sender
 from relay.pipeline.endpoints import Endpoints
@@ -34,6 +35,8 @@ class Services:
         now_ms: wall clock, epoch ms.
         random_bytes: from a cryptographic source.
         wake: somebody for work of a kind.
+        tests_of_one: how often one subscription is tested.
+        tests_of_all: how often all of them are.
     """
 
     admin_digest: str
@@ -63,3 +66,5 @@ class Services:
     now_ms: Callable[[], int]
     random_bytes: Callable[[int], bytes]
     wake: Callable[[str], Awaitable[None]]
+    tests_of_one: Throttle = field(default_factory=lambda: Throttle(interval_s=3.0, burst=10))
+    tests_of_all: Throttle = field(default_factory=lambda: Throttle(interval_s=0.2, burst=50))

@@ -1,12 +1,11 @@
-"""What does the API take and give of a subscription?"""
+"""What does the API take of a subscription?"""
 
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from relay.api.fields import BrandNames, Text, VenueIds, duration, parse_moment, sentence, write_moment
-from relay.api.operations import Page, Rfc3339
-from relay.api.validation import Answer, Body, wrong
+from relay.api.fields import BrandNames, Text, VenueIds, duration, duration_schema, parse_moment, sentence, write_moment
+from relay.api.validation import Body, wrong
 from relay.core.headers import MAX_HEADERS
 from relay.core.netpolicy import MAX_URL_CHARS
 from relay.core.rates import parse_rate
@@ -16,7 +15,8 @@ from relay.core.signing import parse_private_key, parse_secret
 from relay.core.subscriptions import PATTERNS
 
 MAX_CONCURRENCY: Final = 500
-LONGEST_OVERLAP: Final = "30d"
+MAX_AGE: Final = ("1s", "365d")
+OVERLAP: Final = ("0s", "30d")
 DEFAULT_OVERLAP: Final = "24h"
 
 
@@ -108,7 +108,7 @@ RetrySchedule = Annotated[
         }
     ),
 ]
-MaxAge = duration("1s", "365d")
+MaxAge = Annotated[str, duration(*MAX_AGE), duration_schema(*MAX_AGE), Field(examples=["10m"])]
 Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
 Signature = Literal["v1", "v1a"]
 Ordering = Literal["subject", "none"]
@@ -156,9 +156,9 @@ class SubscriptionCreate(Body):
     """``whsec_…`` (``whsk_…`` for v1a); made where it is left out. Write-only."""
     signature: Signature = "v1"
     """``v1`` HMAC-SHA256, ``v1a`` ed25519."""
-    headers: Headers = {}
+    headers: Headers = Field(default_factory=dict)
     """Sent with each request. Their values are write-only."""
-    redact: Redact = []
+    redact: Redact = Field(default_factory=list)
     """Paths in ``data.order`` that come as null."""
     include_raw: bool = False
     """``data.raw`` holds the row as Clopos sent it."""
@@ -185,7 +185,7 @@ class SubscriptionChange(Body):
     """Unique among subscriptions."""
     url: Url | None = None
     """Where events are pushed to; null: they are only pulled."""
-    event_types: EventTypes = []
+    event_types: EventTypes = Field(default_factory=list)
     """Exact types, ``order.*`` and the like, or ``*``."""
     brands: BrandNames | None = None
     """Only those; null: all."""
@@ -199,9 +199,9 @@ class SubscriptionChange(Body):
     """The new secret, at once; `rotate-secret` lets the old one sign on for a while."""
     signature: Signature = "v1"
     """Cannot be changed; sending what it is, is no error."""
-    headers: Headers = {}
+    headers: Headers = Field(default_factory=dict)
     """All of them, anew."""
-    redact: Redact = []
+    redact: Redact = Field(default_factory=list)
     """For events from now on; what is queued already keeps its body."""
     include_raw: bool = False
     """Likewise."""
@@ -222,133 +222,7 @@ class SubscriptionChange(Body):
 class RotateSecret(Body):
     """A new secret."""
 
-    overlap: duration("0s", LONGEST_OVERLAP) = DEFAULT_OVERLAP  # type: ignore[valid-type]  # a type made for its bounds
+    overlap: Annotated[str, duration(*OVERLAP), duration_schema(*OVERLAP)] = DEFAULT_OVERLAP
     """How long the old secret signs beside the new one; ``0s`` ends it, and any before it, at once."""
     secret: Secret | None = None
     """The new one; made where it is left out. Write-only."""
-
-
-class SubscriptionState(Answer):
-    """How a subscription is doing."""
-
-    status: str = Field(json_schema_extra={"enum": ["active", "paused", "disabled"]})
-    """Paused and disabled: events queue up, nothing is sent."""
-    disabled_reason: str | None
-    """Why it is disabled."""
-    pending: int
-    """Deliveries that wait."""
-    dead: int
-    """Deliveries that were given up, as far as they are retained."""
-    oldest_pending_at: Rfc3339 | None
-    """When the oldest waiting event was seen."""
-    success_rate_1h: float | None
-    """Of attempts in the last hour, 0 to 1; null without any."""
-    latency_p95_ms_1h: float | None
-    """From seen to 2xx, in the last hour."""
-    failing_since: Rfc3339 | None
-    """The first failure since the last success."""
-    held_until: Rfc3339 | None
-    """Nothing is sent before: the partner asked for it, or its circuit is open."""
-
-
-class SubscriptionAnswer(Answer):
-    """A subscription and how it is doing."""
-
-    id: str
-    """``sub_…``."""
-    name: str | None
-    """Unique among subscriptions."""
-    url: str | None
-    """Where events are pushed to, normalized; null: they are only pulled."""
-    event_types: list[str]
-    """What it wants."""
-    brands: list[str] | None
-    """Only those; null: all."""
-    venues: list[int] | None
-    """Only those; null: all."""
-    description: str | None
-    """For people."""
-    partner: str | None
-    """Whose it is; null: the operator's."""
-    signature: str
-    """``v1`` or ``v1a``."""
-    public_key: str | None
-    """``whpk_…`` with v1a: verify with it."""
-    headers: dict[str, None]
-    """Names of the headers sent with each request; values are write-only."""
-    redact: list[str]
-    """Paths in ``data.order`` that come as null."""
-    include_raw: bool
-    """``data.raw`` holds the row as Clopos sent it."""
-    ordering: str
-    """``subject`` or ``none``."""
-    max_concurrency: int
-    """Requests at a time."""
-    rate_limit: str | None
-    """At most so many requests."""
-    retry_schedule: str | None
-    """Delays before attempt 2, 3, …; null: the installation's."""
-    max_age: str | None
-    """What is older expires."""
-    enabled: bool
-    """False: disabled."""
-    old_secret_until: Rfc3339 | None
-    """The secret before the present one signs on until then."""
-    created_at: Rfc3339
-    """When it was made."""
-    updated_at: Rfc3339
-    """When it was last changed."""
-    state: SubscriptionState
-    """How it is doing."""
-
-
-class SubscriptionWithSecret(SubscriptionAnswer):
-    """A subscription whose secret was just made or changed."""
-
-    secret: str
-    """Shown this once: ``whsec_…``, with v1a the private key ``whsk_…``."""
-
-
-class SubscriptionPage(Page):
-    """Some subscriptions, by id."""
-
-    data: list[SubscriptionAnswer]
-    """The subscriptions."""
-
-
-EXAMPLE: Final[dict[str, Any]] = {
-    "id": "sub_k3m5q7r2t4u6v2x4z6b3",
-    "name": "courier",
-    "url": "https://courier.example/hooks",
-    "event_types": ["order.*"],
-    "brands": None,
-    "venues": None,
-    "description": None,
-    "partner": None,
-    "signature": "v1",
-    "public_key": None,
-    "headers": {},
-    "redact": ["customer.phone"],
-    "include_raw": False,
-    "ordering": "subject",
-    "max_concurrency": 10,
-    "rate_limit": None,
-    "retry_schedule": None,
-    "max_age": None,
-    "enabled": True,
-    "old_secret_until": None,
-    "created_at": "2026-02-02T13:40:00.000Z",
-    "updated_at": "2026-02-02T13:40:00.000Z",
-    "state": {
-        "status": "active",
-        "disabled_reason": None,
-        "pending": 3,
-        "dead": 0,
-        "oldest_pending_at": "2026-02-02T13:46:05.120Z",
-        "success_rate_1h": 0.998,
-        "latency_p95_ms_1h": 210.0,
-        "failing_since": None,
-        "held_until": None,
-    },
-}
-EXAMPLE_WITH_SECRET: Final = {**EXAMPLE, "secret": "whsec_dGhpcyBpcyBhbiBleGFtcGxlIG9mIGEgc2VjcmV0"}

@@ -23,9 +23,9 @@ def version_wanted(call: Call, present: Stored[Any], *, generation: str) -> int 
     Raises:
         ProblemError: 412: it names another one.
     """
-    if call.if_match is None:
+    if call.if_match is None or "*" in call.if_match:
         return None
-    if "*" not in call.if_match and etag_of(present, generation=generation) not in call.if_match:
+    if etag_of(present, generation=generation) not in call.if_match:
         raise ProblemError(
             "precondition_failed", "It was changed since you read it: read it again and repeat the change."
         )
