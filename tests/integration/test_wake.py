@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from redis import Redis as SyncRedis
@@ -56,7 +57,7 @@ async def test_a_wake_that_gets_a_slot_enqueues_a_shift_that_a_worker_accepts(
     await wake(KIND)
     queue = Queue(queue_name(KIND), connection=connection, serializer=JSONSerializer)
     assert queue.job_ids == ["slot-0"]
-    stored = await redis.hgetall("rq:job:slot-0")
+    stored: Any = await redis.hgetall("rq:job:slot-0")  # redis-py cannot say that replies are bytes
     assert examine(b"slot-0", stored, kind=KIND) == Accepted(KIND, "slot-0")
 
 
