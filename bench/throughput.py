@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import uvloop
@@ -51,6 +51,20 @@ DOCUMENTED = {
     "created_at": "2026-02-02T13:45:53.000000Z",
     "updated_at": "2026-02-02T17:46:02.000000Z",
 }
+
+
+class Spent(NamedTuple):
+    """Time on the clock, and of this process' processor."""
+
+    wall_s: float
+    cpu_s: float
+
+    @classmethod
+    def now(cls) -> Spent:
+        return cls(time.perf_counter(), time.process_time())
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
 
 
 def documented_order(order_id: int, draw: random.Random) -> dict[str, Any]:
@@ -108,8 +122,8 @@ def sink() -> Iterator[str]:
         process.wait()
 
 
-async def bare_loop(url: str, bodies: list[tuple[str, bytes]], key: signing.HmacKey) -> float:
-    """Seconds that the bare client takes: sign and post, fifty at once."""
+async def bare_loop(url: str, bodies: list[tuple[str, bytes]], key: signing.HmacKey) -> Spent:
+    """What the bare client takes: sign and post, fifty at once."""
     queue = iter(bodies)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=IN_FLIGHT), auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
@@ -127,9 +141,9 @@ async def bare_loop(url: str, bodies: list[tuple[str, bytes]], key: signing.Hmac
                 async with session.post(url, data=body, headers=headers) as response:
                     await response.read()
 
-        started = time.perf_counter()
+        started = Spent.now()
         await asyncio.gather(*(one() for _ in range(IN_FLIGHT)))
-        return time.perf_counter() - started
+        return Spent.now() - started
 
 
 async def fill(parts: Parts, *, events: int) -> None:
@@ -138,14 +152,14 @@ async def fill(parts: Parts, *, events: int) -> None:
         await parts.see(*(documented_order(n + 1, draw) for n in range(start, min(start + 500, events))))
 
 
-async def deliver_all(parts: Parts) -> float:
-    """Seconds until everything that waits is settled."""
+async def deliver_all(parts: Parts) -> Spent:
+    """What it takes until everything that waits is settled."""
     async with Sender(allow=LOOPBACK) as sender:
         context = parts.context(sender, linger_s=0.0)
         gc.collect()
-        started = time.perf_counter()
+        started = Spent.now()
         await deliver_shift(context, owner="bench", stop=Stop(time.monotonic, 600), concurrency=256)
-        return time.perf_counter() - started
+        return Spent.now() - started
 
 
 async def measure(redis_url: str, url: str, *, subscriptions: int, events: int) -> dict[str, float]:
@@ -164,22 +178,25 @@ async def measure(redis_url: str, url: str, *, subscriptions: int, events: int) 
     bodies = [(event.id, render(event)) for event in stretch.events]
     key = signing.parse_secret(SECRET)
     sample = (bodies * (total // len(bodies) + 1))[:total]
-    bare_s = await bare_loop(url, sample, key)
-    relay_s = await deliver_all(parts)
+    bare = await bare_loop(url, sample, key)
+    relay = await deliver_all(parts)
     counts = await parts.deliveries.counts(list(await parts.subscriptions.all()))
     delivered = sum(each.delivered for each in counts.values())
     assert delivered == total, (delivered, total)
-    bare_again_s = await bare_loop(url, sample, key)
-    bare_s = (bare_s + bare_again_s) / 2
+    again = await bare_loop(url, sample, key)
+    bare = Spent((bare.wall_s + again.wall_s) / 2, (bare.cpu_s + again.cpu_s) / 2)
     await redis.aclose()
     await pop.aclose()
     return {
         "subscriptions": subscriptions,
         "deliveries": total,
         "body_bytes": len(bodies[0][1]),
-        "bare_per_s": total / bare_s,
-        "relay_per_s": total / relay_s,
-        "ratio": bare_s / relay_s,
+        "bare_per_s": round(total / bare.wall_s),
+        "relay_per_s": round(total / relay.wall_s),
+        "bare_cpu_us": round(bare.cpu_s / total * 1e6, 1),
+        "relay_cpu_us": round(relay.cpu_s / total * 1e6, 1),
+        "ratio": round(bare.wall_s / relay.wall_s, 3),
+        "cpu_ratio": round(bare.cpu_s / relay.cpu_s, 3),
         "redis_bytes_per_pending": memory,
     }
 

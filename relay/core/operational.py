@@ -1,6 +1,7 @@
 """What the relay says of itself: the data of each ``relay.*`` event."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from relay.core.changes import Change
@@ -11,7 +12,13 @@ _ERROR_CHARS: Final = 300
 
 def rfc3339(at_ms: int) -> str:
     """Write a time (Unix, milliseconds) as RFC 3339, UTC, with milliseconds: ``2026-02-02T13:46:05.120Z``."""
-    return (_EPOCH + timedelta(milliseconds=at_ms)).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at_ms % 1000:03d}Z"
+    return f"{_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _second(at_s: int) -> str:
+    """Spell a second; events come many to one."""
+    return (_EPOCH + timedelta(seconds=at_s)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def subscription_subject(subscription: str) -> str:

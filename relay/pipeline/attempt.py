@@ -96,7 +96,7 @@ def settlement(
             due_ms=now_ms + int(OUR_FAULT_WAIT_S * 1000),
         )
     verdict, due_ms, announcement = DELIVERED, 0, b""
-    latency_bucket, latency_ms = None, 0
+    latency_bucket, latency_ms = -1, 0
     if outcome.success:
         if not head.record.replay:
             latency_ms = max(now_ms - head.event.timestamp_ms, 0)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from relay.store import keys
 from relay.store.scripts import Argument, Call, Scripts
 
@@ -85,7 +87,7 @@ class Settlement:
         attempt: the record's line, b"" for none.
         status_class: "" when no attempt was made.
         duration_bucket: index into the buckets of durations.
-        latency_bucket: likewise of latencies, None where the event is not delivered or was replayed.
+        latency_bucket: likewise of latencies, -1 where the event is not delivered or was replayed.
         announcement: JSON of an operational event, b"" for none.
     """
 
@@ -100,7 +102,7 @@ class Settlement:
     status_class: str = ""
     duration_bucket: int = 0
     duration_ms: int = 0
-    latency_bucket: int | None = None
+    latency_bucket: int = -1
     latency_ms: int = 0
     announcement: bytes = b""
 
@@ -124,6 +126,7 @@ class LaneStore:
         self._scripts = scripts
         self._epoch_keys = (subscriptions_epoch_key, brands_epoch_key)
         self._stem = keys.lane("")
+        self._encoder = msgspec.msgpack.Encoder()
 
     def claim_call(self, owner: str, *, most: int) -> Call:
         """Own up to ``most`` lanes that are due."""
@@ -173,35 +176,40 @@ class LaneStore:
 
     def settle_call(self, settlements: Sequence[Settlement], notes: Sequence[LaneNote]) -> Call:
         """Record how attempts ended; the reply has one number a settlement: 1 recorded, 0 stale, 2 already."""
-        args: list[Argument] = [self._stem, len(settlements)]
-        for s in settlements:
-            args += [
-                s.subscription_id,
-                s.fence,
-                s.queue,
-                s.position,
-                s.number,
-                s.verdict,
-                s.due_ms,
-                s.attempt,
-                s.status_class,
-                s.duration_bucket,
-                s.duration_ms,
-                "" if s.latency_bucket is None else s.latency_bucket,
-                s.latency_ms,
-                s.announcement,
-            ]
-        args.append(len(notes))
-        for note in notes:
-            args += [
-                note.subscription_id,
-                note.fence,
-                note.circuit,
-                note.failing_since_ms or 0,
-                note.hold_until_ms or 0,
-                "1" if note.release_waiting else "0",
-            ]
-        return "settle", [keys.COUNTERS, keys.ANNOUNCEMENTS], args
+        # As text, since the MessagePack of Redis' Lua knows no binary type.
+        work = (
+            [
+                (
+                    s.subscription_id,
+                    s.fence,
+                    s.queue,
+                    str(s.position),
+                    s.number,
+                    s.verdict,
+                    s.due_ms,
+                    s.attempt.decode(),
+                    s.status_class,
+                    s.duration_bucket,
+                    s.duration_ms,
+                    s.latency_bucket,
+                    s.latency_ms,
+                    s.announcement.decode(),
+                )
+                for s in settlements
+            ],
+            [
+                (
+                    n.subscription_id,
+                    n.fence,
+                    n.circuit,
+                    n.failing_since_ms or 0,
+                    n.hold_until_ms or 0,
+                    n.release_waiting,
+                )
+                for n in notes
+            ],
+        )
+        return "settle", [keys.COUNTERS, keys.ANNOUNCEMENTS], [self._stem, self._encoder.encode(work)]
 
     def keep_call(self, renewed: Sequence[tuple[str, int]], given_back: Sequence[tuple[str, int]]) -> Call:
         """Renew and give back leases of ``(subscription, fence)``; the reply is that of keep_lanes.lua."""

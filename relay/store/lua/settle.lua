@@ -2,14 +2,14 @@
 -- settle.lua: record how attempts ended and move their lanes on.
 --
 -- KEYS  1 counters (hash)  2 announcements to make (list)
--- ARGV  1 stem of lanes' keys  2 number of results; then for each result:
---         subscription · fence · queue · position · number of this attempt · verdict · due ms · attempt (JSON, '' none) ·
---         status class ('' no attempt was made) · duration bucket · duration ms · latency bucket ('' none) · latency ms ·
---         announcement ('' none)
+-- ARGV  1 stem of lanes' keys  2 MessagePack of { results, notes } (one argument, as packing many costs the caller most)
+--         result: { subscription, fence, queue, position (text), number of this attempt, verdict, due ms,
+--         attempt (JSON, '' none), status class ('' no attempt was made), duration bucket, duration ms,
+--         latency bucket (-1 none), latency ms, announcement ('' none) }
 --         verdict: d delivered, r try again at due ms, x dead, e expired, c discarded, b given back, no attempt counted
 --         (due ms 0: as it was, else not before then)
---       then number of lane notes; for each: subscription · fence · circuit · failing since ms (0: not failing) ·
---         hold until ms (0: not at all) · 1 to make all that waits due now
+--         note on a lane: { subscription, fence, circuit, failing since ms (0: not failing), hold until ms (0: not at
+--         all), true to make all that waits due now }
 -- Returns one number a result: 1 recorded, 0 stale fence (nothing written), 2 already (it is not the head, or that
 --         attempt is recorded: nothing written)
 -- Atomic because attempt, state, due time and counters must never disagree after a crash. Works above the memory limit:
@@ -22,7 +22,7 @@ local STATES = { d = 'delivered', x = 'dead', e = 'expired', c = 'discarded' }
 
 local fences, sums, stats = {}, {}, {}
 local function owns(sub, fence)
-  if fences[sub] == nil then fences[sub] = call('HGET', ARGV[1] .. sub, 'fence') or '' end
+  if fences[sub] == nil then fences[sub] = tonumber(call('HGET', ARGV[1] .. sub, 'fence') or '-1') end
   return fences[sub] == fence
 end
 local function add(key, field, amount)
@@ -31,12 +31,11 @@ local function add(key, field, amount)
   row[field] = (row[field] or 0) + amount
 end
 
+local work = cmsgpack.unpack(ARGV[2])
 local results = {}
-local cursor = 3
-for index = 1, tonumber(ARGV[2]) do
-  local sub, fence, queue, position, number, verdict, due = ARGV[cursor], ARGV[cursor + 1], ARGV[cursor + 2],
-    ARGV[cursor + 3], tonumber(ARGV[cursor + 4]), ARGV[cursor + 5], ARGV[cursor + 6]
-  local attempt, class = ARGV[cursor + 7], ARGV[cursor + 8]
+for index, result in ipairs(work[1]) do
+  local sub, fence, queue, position, number, verdict, due, attempt, class, duration_bucket, duration_ms, latency_bucket,
+    latency_ms, announcement = unpack(result)
   local lane = ARGV[1] .. sub
   local list = lane .. ':q:' .. queue
   if not owns(sub, fence) then
@@ -49,10 +48,10 @@ for index = 1, tonumber(ARGV[2]) do
     if not state then state, attempts, made, replay, rest = 'p', '0', '', '', '' end
     if state ~= 'p' or tonumber(attempts) ~= number - 1 then
       results[index] = 2
-    elseif verdict == 'b' and due ~= '0' then
+    elseif verdict == 'b' and due > 0 then
       results[index] = 1
       call('ZREM', lane .. ':ready', queue)
-      call('ZADD', lane .. ':retry', due, queue)
+      call('ZADD', lane .. ':retry', format('%.0f', due), queue)
     elseif verdict == 'b' then
       results[index] = 1
       for _, name in ipairs({ ':ready', ':retry' }) do
@@ -68,29 +67,29 @@ for index = 1, tonumber(ARGV[2]) do
       end
       if class ~= '' then
         add(KEYS[1], 'attempts|' .. sub .. '|' .. class, 1)
-        add(KEYS[1], 'duration|' .. ARGV[cursor + 9], 1)
-        add(KEYS[1], 'duration|sum_ms', tonumber(ARGV[cursor + 10]))
+        add(KEYS[1], 'duration|' .. duration_bucket, 1)
+        add(KEYS[1], 'duration|sum_ms', duration_ms)
         local stat = lane .. ':stat:' .. format('%.0f', math.floor(now_ms / 300000))
         add(stat, verdict == 'd' and 'ok' or 'failed', 1)
         stats[stat] = true
-        if ARGV[cursor + 11] ~= '' then
-          add(KEYS[1], 'latency|' .. ARGV[cursor + 11], 1)
-          add(KEYS[1], 'latency|sum_ms', tonumber(ARGV[cursor + 12]))
-          add(stat, 'l' .. ARGV[cursor + 11], 1)
+        if latency_bucket >= 0 then
+          add(KEYS[1], 'latency|' .. latency_bucket, 1)
+          add(KEYS[1], 'latency|sum_ms', latency_ms)
+          add(stat, 'l' .. latency_bucket, 1)
         end
       end
       local kept = (verdict == 'r' and 'p' or verdict) .. '|' .. tried .. '|' .. made .. '|' .. replay .. '|' .. rest
       call('HSET', lane .. ':dlv', position, kept)
       if verdict == 'r' then
         call('ZREM', lane .. ':ready', queue)
-        call('ZADD', lane .. ':retry', due, queue)
+        call('ZADD', lane .. ':retry', format('%.0f', due), queue)
       else
         local outcome = STATES[verdict]
         add(lane, 'pending', -1)
         add(lane, outcome, 1)
         add(KEYS[1], 'deliveries|' .. sub .. '|' .. outcome, 1)
         if verdict == 'x' then call('ZADD', lane .. ':dead', now_ms, position) end
-        if ARGV[cursor + 13] ~= '' then call('RPUSH', KEYS[2], ARGV[cursor + 13]) end
+        if announcement ~= '' then call('RPUSH', KEYS[2], announcement) end
         call('LPOP', list)
         local following = call('LINDEX', list, 0)
         call('ZREM', lane .. ':retry', queue)
@@ -102,15 +101,14 @@ for index = 1, tonumber(ARGV[2]) do
       end
     end
   end
-  cursor = cursor + 14
 end
-for _ = 1, tonumber(ARGV[cursor]) do
-  local sub, lane = ARGV[cursor + 1], ARGV[1] .. ARGV[cursor + 1]
-  if owns(sub, ARGV[cursor + 2]) then
-    call('HSET', lane, 'circuit', ARGV[cursor + 3], 'failing', ARGV[cursor + 4], 'hold', ARGV[cursor + 5])
-    if ARGV[cursor + 6] == '1' then call('HSET', lane, 'flush', '1') end
+for _, note in ipairs(work[2]) do
+  local sub, fence, circuit, failing, hold, release = unpack(note)
+  if owns(sub, fence) then
+    local lane = ARGV[1] .. sub
+    call('HSET', lane, 'circuit', circuit, 'failing', format('%.0f', failing), 'hold', format('%.0f', hold))
+    if release then call('HSET', lane, 'flush', '1') end
   end
-  cursor = cursor + 6
 end
 for key, row in pairs(sums) do
   for field, amount in pairs(row) do
