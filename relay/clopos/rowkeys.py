@@ -1,6 +1,6 @@
-"""What must be known of a row before it is worth parsing: its id, its venue, its ``updated_at``.
+"""What must be known of a row before it is worth parsing: its id, its venue, its times.
 
-A page of which nothing changed is never parsed; these three are picked out of its rows' bytes.
+A page of which nothing changed is never parsed; these few are picked out of its rows' bytes.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ class _Picked(msgspec.Struct):
     id: Any = None
     venue_id: Any = None
     updated_at: Any = None
+    created_at: Any = None
 
 
 _picked: Final = msgspec.json.Decoder(_Picked)
@@ -29,11 +30,13 @@ class RowKey:
     Attributes:
         venue_id: as the row states it; None where it states none.
         updated_at: as the row states it; an opaque token that orders rows among themselves, "" where it states none.
+        created_at: likewise.
     """
 
     id: int
     venue_id: int | None
     updated_at: str
+    created_at: str
 
 
 def row_key(raw: RawRow) -> RowKey:
@@ -44,11 +47,10 @@ def row_key(raw: RawRow) -> RowKey:
     """
     try:
         picked = _picked.decode(raw.data)
-        found_id, venue_id, updated_at = picked.id, picked.venue_id, picked.updated_at
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         row = read_row(raw)
-        found_id, venue_id, updated_at = row.get("id"), row.get("venue_id"), row.get("updated_at")
-    row_id = identity(found_id)
+        picked = _Picked(row.get("id"), row.get("venue_id"), row.get("updated_at"), row.get("created_at"))
+    row_id = identity(picked.id)
     if row_id is None:
         raise RowUnreadable("The row has no usable id.", reason="no_id")
-    return RowKey(row_id, identity(venue_id), text(updated_at) or "")
+    return RowKey(row_id, identity(picked.venue_id), text(picked.updated_at) or "", text(picked.created_at) or "")

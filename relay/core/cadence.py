@@ -28,7 +28,7 @@ WEIGH_EVERY_MS: Final = 5_000
 MOST_STATUSES: Final = 16
 """Statuses whose habits are kept apart; the set of them is open."""
 
-MOST_OPEN: Final = 200
+MOST_OPEN: Final = 1000
 """Open orders of a venue that are reckoned with."""
 
 AGES_S: Final = (0, 15, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1200, 1500, 1800, 2100, 2400, 3000, 3600, 7200)
@@ -176,8 +176,15 @@ class Outlook:
             )
             if ended:
                 del self.orders[order_id]
+        self.learn_of(statuses, now_ms=now_ms)
+
+    def learn_of(self, statuses: Mapping[int, str | None], *, now_ms: int) -> None:
+        """Take in which orders are open, from whoever came across them."""
         for order_id, status in statuses.items():
-            if status is not None and order_id not in self.orders and len(self.orders) < MOST_OPEN:
+            known = self.orders.get(order_id)
+            if status is None:
+                self.orders.pop(order_id, None)
+            elif (known is None and len(self.orders) < MOST_OPEN) or (known is not None and known.status != status):
                 self.orders[order_id] = OpenOrder(status, now_ms)
         self.weighed_ms = 0
 

@@ -29,15 +29,16 @@ from relay.core.errors import (
 )
 from relay.core.orders import Order, forget_customer, merge_without_payload
 from relay.pipeline.commit import Committer, Proposal
-from relay.pipeline.judge import FORGOTTEN, REMOVED, Rules, judge
+from relay.pipeline.judge import FORGOTTEN, REMOVED, Rules
 from relay.pipeline.poll_context import access_of
-from relay.pipeline.reading import CANCELLED
+from relay.pipeline.reading import CANCELLED, Reader, Tally
 from relay.store.brands import Brand
 from relay.store.commands import Begun, Busy, CommandStore
 from relay.store.documents import Stored
 from relay.store.quota import Purpose
 from relay.store.snapshots import Scope, SnapshotStore
 from relay.store.vault import Vault
+from relay.store.venues import PollStore
 
 BUSY_PATIENCE_S: Final = 15.0
 """How long a command waits for another one of the same order."""
@@ -61,6 +62,7 @@ class Ignorer:
     snapshots: SnapshotStore
     committer: Committer
     commands: CommandStore
+    polls: PollStore
     vault: Vault
     clopos_url: str
     monotonic: Callable[[], float]
@@ -178,28 +180,33 @@ class _Command:
 
     async def _read(self) -> dict[str, Any]:
         """Read the order at Clopos, commit it, and give it as it is known then."""
+        reader = Reader(
+            client=self.parts.client,
+            snapshots=self.parts.snapshots,
+            committer=self.parts.committer,
+            commands=self.parts.commands,
+            access=self.access,
+            source=ORDERS,
+            scope=self.scope,
+            fence=None,
+            origin="poll",
+            purpose=Purpose.COMMAND,
+        )
+        brand = self.stored.value
+        looked = await self.parts.polls.found(brand.brand, generation=brand.generation)
+        venue = looked.venues.get(self._venue_id)
+        rules = Rules(
+            currency=brand.currency, memory_id=_OLDER_THAN_MEMORY if venue is None else venue.orders.memory_id
+        )
         for _ in range(_COMMITS):
-            started = await self.parts.snapshots.begin()
+            tally = Tally()
             try:
-                raw = await self.parts.client.get_order(
-                    self.access, self.order_id, venue_id=self._venue_id, purpose=Purpose.COMMAND
-                )
+                await reader.one(self.order_id, rules=rules, tally=tally)
             except UnknownThingError:
                 raise NotFoundError("Clopos knows no such order in this venue.") from None
-            rules = Rules(currency=self.stored.value.currency, memory_id=_OLDER_THAN_MEMORY)
-            found = await judge(self.parts.snapshots, ORDERS, self.scope, [raw], started=started, rules=rules)
-            if found.strangers:
-                raise NotFoundError("Clopos knows no such order in this venue.")
-            if found.bad:
-                raise RowUnreadable("The order cannot be read.", reason=found.bad[0].reason, row_id=self.order_id)
-            conflicts = found.conflicts
-            if found.proposals:
-                origin = "command" if found.proposals[0].object["status"] == CANCELLED else "poll"
-                report = await self.parts.committer.commit(
-                    self.scope, found.proposals, started=started, fence=None, origin=origin
-                )
-                conflicts += len(report.conflicts)
-            if not conflicts:
+            if tally.bad:
+                raise RowUnreadable("The order cannot be read.", reason=tally.bad[0].reason, row_id=self.order_id)
+            if not tally.conflicts:
                 break
         known = await self.parts.known(self.scope, self.order_id)
         if known is None:

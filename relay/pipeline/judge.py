@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from relay.clopos.rowkeys import RowKey, row_key
 from relay.clopos.schema import BadRow, RawRow, bad_row, read_row
 from relay.core.changes import Change, compare
 from relay.core.digests import content_digest
-from relay.core.errors import RowUnreadable
+from relay.core.errors import CorruptStateError, RowUnreadable
 from relay.core.normalize import NORMALIZER_VERSION
 from relay.pipeline.commit import Proposal
 from relay.store.snapshots import Head, Scope, Snapshot, SnapshotStore
@@ -36,6 +36,8 @@ class Rules:
         retake: the settings changed: compare rows anew even where their bytes are known.
         only: ids that are of interest; None for all.
         silent: remember, announce nothing.
+        late_before: rows whose ``updated_at`` is not after this should have been seen by an earlier look: their changes
+            are of the full compare.
     """
 
     currency: str | None = None
@@ -45,6 +47,7 @@ class Rules:
     retake: bool = False
     only: frozenset[int] | None = None
     silent: bool = False
+    late_before: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -59,6 +62,7 @@ class Judgement:
         strangers: rows of another venue than the one asked for.
         conflicts: things that somebody else wrote after this page was asked for: look again.
         silent_changes: changed things whose ``updated_at`` is the one they had before.
+        unreadable_heads: ids of things whose snapshot is not what was written; they are left alone.
         statuses: id -> status of every thing whose row was parsed; None when nothing is expected to happen to it.
         heads: of the rows that had one.
     """
@@ -70,6 +74,7 @@ class Judgement:
     strangers: int = 0
     conflicts: int = 0
     silent_changes: int = 0
+    unreadable_heads: list[int] = field(default_factory=list)
     statuses: dict[int, str | None] = field(default_factory=dict)
     heads: dict[int, Head] = field(default_factory=dict)
 
@@ -89,7 +94,7 @@ async def judge(
     """
     found = Judgement()
     last = _named(found, source, scope, rows, rules)
-    heads = await snapshots.heads(scope, list(last))
+    heads = await _heads(snapshots, scope, last, found)
     found.heads = {row_id: head for row_id, head in zip(last, heads, strict=True) if head is not None}
     fresh: list[tuple[RowKey, RawRow, Head | None]] = []
     for (key, raw), head in zip(last.values(), heads, strict=True):
@@ -100,8 +105,9 @@ async def judge(
                 fresh.append((key, raw, head))
         else:
             found.known += 1
-    known = await snapshots.objects(scope, [key.id for key, _, head in fresh if head is not None])
-    before = dict(zip([key.id for key, _, head in fresh if head is not None], known, strict=True))
+    before = await _objects(snapshots, scope, [key.id for key, _, head in fresh if head is not None])
+    if not rules.first_look and any(head is None for _, _, head in fresh):
+        rules = replace(rules, memory_id=max(rules.memory_id, await snapshots.floor(scope)))
     for at in range(0, len(fresh), _ROWS_AT_ONCE):
         if at:
             await asyncio.sleep(0)
@@ -109,6 +115,37 @@ async def judge(
             _judge_row(found, source, scope, (key, raw, head, before.get(key.id)), rules)
     found.proposals.reverse()
     return found
+
+
+async def _heads(
+    snapshots: SnapshotStore, scope: Scope, last: dict[int, tuple[RowKey, RawRow]], found: Judgement
+) -> list[Head | None]:
+    """Heads in the order of ``last``; a row whose head cannot be read is taken out of it."""
+    try:
+        return await snapshots.heads(scope, list(last))
+    except CorruptStateError:
+        heads: list[Head | None] = []
+        for row_id in list(last):
+            try:
+                heads += await snapshots.heads(scope, [row_id])
+            except CorruptStateError:
+                del last[row_id]
+                found.unreadable_heads.append(row_id)
+        return heads
+
+
+async def _objects(snapshots: SnapshotStore, scope: Scope, ids: list[int]) -> dict[int, Snapshot | None]:
+    """Objects by id; None for one that cannot be read, as if it were not there."""
+    try:
+        return dict(zip(ids, await snapshots.objects(scope, ids), strict=True))
+    except CorruptStateError:
+        objects: dict[int, Snapshot | None] = {}
+        for row_id in ids:
+            try:
+                objects[row_id] = (await snapshots.objects(scope, [row_id]))[0]
+            except CorruptStateError:
+                objects[row_id] = None
+        return objects
 
 
 def _named(
@@ -182,7 +219,7 @@ def _judge_row(
             change=change,
             flags=flags,
             settled=not still_open,
-            origin="backfill" if change is not None and head is None and _is_memory(key.id, rules) else None,
+            origin=_origin(key, head, rules),
         )
     )
 
@@ -221,6 +258,16 @@ def _change(
     if before is not None and "currency" in before:
         before = {**before, "currency": thing["currency"]}
     return compare(source.feed, before, thing, unknown_before=True)
+
+
+def _origin(key: RowKey, head: Head | None, rules: Rules) -> str | None:
+    """Where an event of a row comes from, if not from where the rest of its page does."""
+    if head is None and _is_memory(key.id, rules):
+        return "backfill"
+    if rules.late_before is None:
+        return None
+    touched = moment(key.updated_at)
+    return "reconcile" if touched is None or touched <= rules.late_before else None
 
 
 def _is_memory(thing_id: int, rules: Rules) -> bool:

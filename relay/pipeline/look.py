@@ -69,7 +69,6 @@ async def look_at_latest(
     """
     mark = moment(state.mark)
     settled = now_ms - state.mark_ms > OVERLAP / timedelta(milliseconds=1)
-    touched: list[datetime] = []
     deeper = False
     for number in range(1, MOST_PAGES + 2):
         if number > MOST_PAGES:
@@ -87,9 +86,6 @@ async def look_at_latest(
             state.unsorted_ms = now_ms
             return Pass(again=True)
         times = [when for key in page.keys if (when := moment(key.updated_at)) is not None]
-        touched += [
-            when for key in page.keys if key.id in page.changed and (when := moment(key.updated_at)) is not None
-        ]
         if _is_last(page, tally):
             break
         if mark is not None and times:
@@ -97,7 +93,7 @@ async def look_at_latest(
                 break
             if times[-1] < mark - OVERLAP:
                 break
-    _move_mark(state, touched, now_ms)
+    _move_mark(state, tally.touched, now_ms)
     return Pass(again=tally.conflicts > 0, deeper=deeper)
 
 

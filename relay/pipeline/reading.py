@@ -1,17 +1,19 @@
 """How is one page of a feed taken in?  Ask, judge, commit: the one step that every look at Clopos is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from datetime import datetime
+from typing import Final, cast
 
 from relay.clopos.api import Access
 from relay.clopos.client import CloposClient
 from relay.clopos.feeds import FeedSource
-from relay.clopos.rowkeys import RowKey
-from relay.clopos.schema import BadRow
-from relay.core.errors import PageUnreadable, RefusedError, StaleError
+from relay.clopos.rowkeys import RowKey, row_key
+from relay.clopos.schema import BadRow, RawRow, bad_row
+from relay.core.changes import compare
+from relay.core.errors import PageUnreadable, RefusedError, RowUnreadable, StaleError, UnknownThingError
 from relay.pipeline.commit import CommitReport, Committer, Proposal
-from relay.pipeline.judge import OPEN, Judgement, Rules, judge
+from relay.pipeline.judge import FORGOTTEN, OPEN, REMOVED, Judgement, Rules, judge, moment
 from relay.store.commands import CommandStore
 from relay.store.commit import Fence
 from relay.store.quota import Granted, Purpose
@@ -33,7 +35,11 @@ class Tally:
         statuses: id -> status of every thing whose row was parsed, see ``Judgement``.
         closed: ids of things whose row was known, and that are not open.
         events: committed, as ``CommitReport`` has them.
+        late: events of the full compare, see ``Rules.late_before``.
+        corrupt: ids of things whose snapshot cannot be read.
         ids: of every row read.
+        touched: ``updated_at`` of the rows that were not as known.
+        venues: of a list of all venues at once: what it brought for each.
     """
 
     requests: int = 0
@@ -43,12 +49,16 @@ class Tally:
     conflicts: int = 0
     strangers: int = 0
     silent_changes: int = 0
+    late: int = 0
+    corrupt: set[int] = field(default_factory=set)
     total: int | None = None
     bad: list[BadRow] = field(default_factory=list)
     statuses: dict[int, str | None] = field(default_factory=dict)
     events: list[tuple[int | str, str, str, int, int]] = field(default_factory=list)
     ids: set[int] = field(default_factory=set)
     closed: set[int] = field(default_factory=set)
+    touched: list[datetime] = field(default_factory=list)
+    venues: "dict[int, Tally]" = field(default_factory=dict)
 
     def add(self, found: Judgement, report: CommitReport) -> None:
         """Take in one page."""
@@ -57,12 +67,29 @@ class Tally:
         self.silent += report.silent
         self.conflicts += found.conflicts + len(report.conflicts)
         self.strangers += found.strangers
+        self.corrupt.update(found.unreadable_heads)
+        late = {proposal.entity for proposal in found.proposals if proposal.origin == "reconcile"}
+        self.late += sum(1 for event in report.events if event[0] in late)
         self.silent_changes += found.silent_changes
         self.bad += found.bad
         self.statuses.update(found.statuses)
         self.events += report.events
         self.ids.update(key.id for key in found.keys)
+        fresh = {proposal.entity for proposal in found.proposals}
+        self.touched += [when for key in found.keys if key.id in fresh and (when := moment(key.updated_at)) is not None]
         self.closed.update(row_id for row_id, head in found.heads.items() if OPEN not in head.flags)
+
+    def sum_up(self, keys: Sequence[RowKey]) -> None:
+        """Make this the sum of its venues' parts, after a page with these rows."""
+        parts = self.venues.values()
+        self.rows += len(keys)
+        self.ids.update(key.id for key in keys)
+        self.known = sum(part.known for part in parts)
+        self.silent = sum(part.silent for part in parts)
+        self.conflicts = sum(part.conflicts for part in parts)
+        self.silent_changes = sum(part.silent_changes for part in parts)
+        self.events = [event for part in parts for event in part.events]
+        self.touched = [when for part in parts for when in part.touched]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +99,12 @@ class Taken:
     Attributes:
         keys: of its readable rows, in order.
         rows: how many it had, readable or not.
-        changed: ids of the things that were not as known.
+        changed: whether any row was not as known.
     """
 
     keys: list[RowKey]
     rows: int
-    changed: frozenset[int]
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +115,8 @@ class Reader:
         fence: proof of the ownership; None for a caller without a lease.
         origin: of the events.
         purpose: whose share of the quota it uses.
+        memories: None for a scope of one venue. Else the list is of all venues at once, and this is the highest id of
+            each one's first look; rows of other venues are left aside.
     """
 
     client: CloposClient
@@ -100,6 +129,7 @@ class Reader:
     fence: Fence | None
     origin: str
     purpose: Purpose
+    memories: Mapping[int, int] | None = None
 
     async def page(
         self,
@@ -140,20 +170,102 @@ class Reader:
             return await self.page(params, rules=rules, tally=tally, state=state, rows=rows)
         if page.total and not page.rows and not page.bad_rows and dict(params).get("page", "1") == "1":
             raise PageUnreadable(f"Clopos says that there are {page.total} rows, and sends none.", reason="empty_page")
-        found = await judge(self.snapshots, self.source, self.scope, page.rows, started=started, rules=rules)
-        found.bad += page.bad_rows
+        tally.total = page.total if page.total is not None else tally.total
+        count = len(page.rows) + len(page.bad_rows)
+        if self.memories is not None:
+            return await self._take_all(page.rows, page.bad_rows, started=started, rules=rules, tally=tally)
+        found = await self._take(page.rows, page.bad_rows, started=started, rules=rules, tally=tally)
+        return Taken(found.keys, count, bool(found.proposals))
+
+    async def _take_all(
+        self, rows: Sequence[RawRow], bad: Sequence[BadRow], *, started: int, rules: Rules, tally: Tally
+    ) -> Taken:
+        """Take in rows of several venues, each with what is known of its own."""
+        memories = cast("Mapping[int, int]", self.memories)
+        keys: list[RowKey] = []
+        by_venue: dict[int, list[RawRow]] = {}
+        tally.bad += bad
+        for raw in rows:
+            try:
+                key = row_key(raw)
+            except RowUnreadable as error:
+                tally.bad.append(bad_row(raw, error))
+                continue
+            keys.append(key)
+            if key.venue_id in memories:
+                by_venue.setdefault(cast("int", key.venue_id), []).append(raw)
+            else:
+                tally.strangers += 1
+        changed = False
+        for venue_id, own in by_venue.items():
+            reader = replace(self, scope=replace(self.scope, venue_id=venue_id), memories=None)
+            part = tally.venues.setdefault(venue_id, Tally())
+            own_rules = replace(rules, memory_id=memories[venue_id])
+            found = await reader._take(own, (), started=started, rules=own_rules, tally=part)  # noqa: SLF001  its own
+            changed = changed or bool(found.proposals)
+        tally.sum_up(keys)
+        return Taken(keys, len(rows) + len(bad), changed)
+
+    async def one(self, order_id: int, *, rules: Rules, tally: Tally) -> None:
+        """Take in one order, asked for by its id.
+
+        Raises:
+            UnknownThingError: Clopos does not know it in this venue.
+            StaleError: another worker owns the brand by now.
+            CloposError: see ``core.errors``; nothing was committed.
+        """
+        started = await self.snapshots.begin()
+        tally.requests += 1
+        row = await self.client.get_order(
+            self.access, order_id, venue_id=cast("int", self.scope.venue_id), purpose=self.purpose
+        )
+        found = await self._take([row], (), started=started, rules=rules, tally=tally)
+        if found.strangers:
+            raise UnknownThingError("Clopos gives an order of another venue.", status=200)
+
+    async def remove(self, thing_id: int, *, tally: Tally) -> None:
+        """Commit that a thing is gone, which the caller has made sure of.
+
+        Raises:
+            StaleError: another worker owns the brand by now.
+        """
+        started = await self.snapshots.begin()
+        (head,) = await self.snapshots.heads(self.scope, [thing_id])
+        (known,) = await self.snapshots.objects(self.scope, [thing_id])
+        if head is None or known is None or REMOVED in head.flags:
+            return
+        proposal = Proposal(
+            entity=thing_id,
+            subject=self.source.feed.subject(thing_id),
+            venue_id=self.scope.venue_id if self.source.of_venue else thing_id,
+            head=head,
+            object=known.object,
+            raw=known.raw,
+            fingerprint="",
+            change=compare(self.source.feed, known.object, None, removed=True),
+            flags=REMOVED + (FORGOTTEN if FORGOTTEN in head.flags else ""),
+            settled=True,
+        )
+        tally.add(Judgement(statuses={thing_id: None}), await self._commit([proposal], started))
+
+    async def _take(
+        self, rows: Sequence[RawRow], bad: Sequence[BadRow], *, started: int, rules: Rules, tally: Tally
+    ) -> Judgement:
+        found = await judge(self.snapshots, self.source, self.scope, rows, started=started, rules=rules)
+        found.bad += bad
         report = CommitReport()
         if found.proposals:
-            proposals = await self._attribute(found.proposals)
-            report = await self.committer.commit(
-                self.scope, proposals, started=started, fence=self.fence, origin=self.origin
-            )
-            if report.lost:
-                raise StaleError("another worker looks at this brand by now")
+            report = await self._commit(await self._attribute(found.proposals), started)
         tally.add(found, report)
-        tally.total = page.total if page.total is not None else tally.total
-        changed = frozenset(proposal.entity for proposal in found.proposals if isinstance(proposal.entity, int))
-        return Taken(found.keys, len(page.rows) + len(page.bad_rows), changed)
+        return found
+
+    async def _commit(self, proposals: list[Proposal], started: int) -> CommitReport:
+        report = await self.committer.commit(
+            self.scope, proposals, started=started, fence=self.fence, origin=self.origin
+        )
+        if report.lost:
+            raise StaleError("another worker looks at this brand by now")
+        return report
 
     async def _attribute(self, proposals: list[Proposal]) -> list[Proposal]:
         """Say of cancellations that were caused through our API that they were: this look may see them first."""
@@ -163,8 +275,8 @@ class Reader:
             for proposal in proposals
             if isinstance(proposal.entity, int)
             and proposal.change is not None
-            and proposal.change.type.endswith("status_changed")
             and proposal.object.get("status") == CANCELLED
+            and proposal.change.data.get("previous_status") != CANCELLED
         ]
         if not cancelled or venue_id is None:
             return proposals

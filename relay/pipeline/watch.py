@@ -25,6 +25,9 @@ MOST_LOOKS_AT_ONCE: Final = 8
 """Of one brand. Fewer than the quota's share of commands: so many may arrive later than they were counted."""
 
 RENEW_MS: Final = LEASE_MS // 4
+CHECK_MS: Final = 60_000
+"""Where one list covers all venues, how often each is looked at by itself all the same."""
+
 LEAVE_FROM_MS: Final = 5_000
 """A brand that cannot be looked at for longer is given back until then."""
 
@@ -86,7 +89,7 @@ class BrandWatch:
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, *self._flying, return_exceptions=True)
-            self.looks = self._looks.count
+            self.looks = self._looks.observer.count
         if self._end is None or not self._end.lost:
             with suppress(RedisError):
                 await self._noted(await self._book.write())
@@ -95,7 +98,7 @@ class BrandWatch:
     def _take(self, stored: Stored[Brand]) -> None:
         """Go by a brand's document from now on."""
         try:
-            self._looks.access = access_of(stored, vault=self._ctx.vault, clopos_url=self._ctx.clopos_url)
+            self._looks.observer.access = access_of(stored, vault=self._ctx.vault, clopos_url=self._ctx.clopos_url)
         except CorruptStateError as error:
             self._looks.unusable(error)
             self._end = Watched(60_000)
@@ -103,7 +106,7 @@ class BrandWatch:
 
     @property
     def _over(self) -> bool:
-        return self._stop.asked or self._end is not None or self._looks.lost
+        return self._stop.asked or self._end is not None or self._looks.observer.lost
 
     async def _loop(self, number: int, step: Any) -> None:
         poke = self._pokes[number]
@@ -120,7 +123,7 @@ class BrandWatch:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(pause_ms, _LONGEST_PAUSE_MS) / 1000):
                         await poke.wait()
-        if self._looks.lost:
+        if self._looks.observer.lost:
             self._end = Watched(lost=True)
         self.poke()
 
@@ -131,8 +134,8 @@ class BrandWatch:
             self._go_on()
         if self._book.now_ms() - self._book.noted_ms >= RENEW_MS:
             await self._noted(await self._book.write())
-        await self._noted(self._looks.last_note)
-        self._looks.last_note = None
+        await self._noted(self._looks.observer.last_note)
+        self._looks.observer.last_note = None
 
     async def _noted(self, noted: Noted | None) -> None:
         if noted is None:
@@ -158,7 +161,7 @@ class BrandWatch:
         for outlook in self._looks.outlooks.values():
             outlook.not_before_ms = 0
             outlook.last_ms = min(outlook.last_ms, self._book.now_ms() - self._ctx.interval_ms)
-        self._looks.rest_now()
+        self._looks.look_again()
         self.poke()
 
     def _held_ms(self, now_ms: int) -> int:
@@ -181,16 +184,25 @@ class BrandWatch:
             await asyncio.wait(self._flying, timeout=_LONGEST_PAUSE_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
             return 0
         venue_id, pause_ms = self._choose(now_ms)
-        return pause_ms if venue_id is None else await self._begin()
+        due_ms = self._looks.whole_due_ms(now_ms)
+        if due_ms is not None:
+            pause_ms = min(pause_ms, due_ms - now_ms)
+        return pause_ms if venue_id is None and pause_ms > 0 else await self._begin()
 
     async def _begin(self) -> int:
         """Begin the look that is worth most, as soon as the quota lets it."""
-        account = Account(self._looks.access.integrator_id, self._claim.brand)
+        account = Account(self._looks.observer.access.integrator_id, self._claim.brand)
         asked = await self._ctx.quota.acquire(account, Purpose.POLL)
         if not isinstance(asked, Granted):
             if asked.wait_ms > LEAVE_FROM_MS and not self._flying:
                 self._end = Watched(asked.wait_ms)
             return max(asked.wait_ms, 1)
+        now_ms = self._book.now_ms()
+        due_ms = self._looks.whole_due_ms(now_ms)
+        if due_ms is not None and due_ms <= now_ms:
+            self._looks.whole_looking = True
+            self._fly(self._looks.whole(asked))
+            return 0
         # What is worth most may have changed while the quota was asked.
         venue_id, _ = self._choose(self._book.now_ms())
         if venue_id is not None:
@@ -201,11 +213,12 @@ class BrandWatch:
     def _choose(self, now_ms: int) -> tuple[int | None, int]:
         if not self._looks.brand.poll_orders:
             return None, _LONGEST_PAUSE_MS
+        whole = bool(self._book.brand.whole)
         choice = choose(
             self._looks.outlooks,
             self._book.found.habits,
             now_ms=now_ms,
-            interval_ms=self._ctx.interval_ms,
+            interval_ms=max(self._ctx.interval_ms, CHECK_MS) if whole else self._ctx.interval_ms,
             looks_per_s=self._ctx.quota.polls_per_s,
         )
         if choice.venue_id is None:
@@ -229,7 +242,7 @@ class BrandWatch:
         errand = self._looks.next_errand(now_ms)
         if errand is None or errand.due_ms > now_ms:
             return _LONGEST_PAUSE_MS if errand is None else errand.due_ms - now_ms
-        account = Account(self._looks.access.integrator_id, self._claim.brand)
+        account = Account(self._looks.observer.access.integrator_id, self._claim.brand)
         asked = await self._ctx.quota.acquire(account, Purpose.REST)
         if not isinstance(asked, Granted):
             return max(asked.wait_ms, 1)

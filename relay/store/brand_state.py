@@ -45,7 +45,7 @@ class BrandStates:
             "since": _time(found.brand.failing_ms) if status == "failing" else None,
             "quota": {"limit": quota.limit, "remaining": quota.remaining, "resets_in": quota.resets_in_s},
             "token_expires_at": None if ends_ms is None else _time(int(ends_ms)),
-            "venues": [_venue(venue_id, found.brand.venues.get(venue_id), state) for venue_id, state in venues.items()],
+            "venues": [_venue(venue_id, found, state) for venue_id, state in venues.items()],
             "notes": _notes(found, venues),
             "set_aside": {
                 "count": len(found.bad),
@@ -97,14 +97,16 @@ def _venue_error(venue: VenueState) -> str | None:
     return None
 
 
-def _venue(venue_id: int, name: str | None, state: VenueState) -> dict[str, Any]:
+def _venue(venue_id: int, found: Found, state: VenueState) -> dict[str, Any]:
+    whole = found.brand.whole_orders if found.brand.whole else FeedState()
+    looked_ms = max(state.orders.looked_ms, whole.looked_ms) if state.orders.first_ms else 0
     return {
         "id": venue_id,
-        "name": name,
+        "name": found.brand.venues.get(venue_id),
         "orders": {
-            "last_poll_at": _time(state.orders.looked_ms),
+            "last_poll_at": _time(looked_ms),
             "last_change_at": _time(state.orders.changed_ms),
-            "next_poll_at": _time(state.next_ms),
+            "next_poll_at": _time(max(state.next_ms, looked_ms)),
             "open_orders": state.open_orders,
         },
         "error": _venue_error(state),
@@ -116,9 +118,7 @@ def _notes(found: Found, venues: dict[int, VenueState]) -> list[str]:
     if found.brand.whole:
         notes.append("A list without venue covers every venue: one request looks at all of them.")
     if found.bad:
-        notes.append(
-            f"{len(found.bad)} row(s) cannot be read: set aside, and tried again with every look."
-        )
+        notes.append(f"{len(found.bad)} row(s) cannot be read: set aside, and tried again with every look.")
     for venue_id, venue in venues.items():
         notes += [f"Venue {venue_id}: {note}" for note in _notes_of(venue.orders)]
     return notes
@@ -128,7 +128,7 @@ def _notes_of(state: FeedState) -> list[str]:
     notes = []
     if state.unsorted_ms:
         notes.append("Clopos does not sort by updated_at; the orders of the last days are read whole instead.")
-    if state.still:
+    if state.still_ms:
         notes.append("orders change without a new updated_at; open orders are read with every look.")
     if state.strangers:
         notes.append("Clopos sends rows of other venues, too; they are left aside.")

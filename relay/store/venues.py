@@ -34,7 +34,9 @@ class FeedState(msgspec.Struct, omit_defaults=True):
         message: sentence of the failure.
         retry_ms: no look before that.
         unsorted_ms: when rows came in another order than was asked for; 0 when they do not.
-        still: changes were found whose ``updated_at`` did not move.
+        still_ms: when a change was found whose ``updated_at`` did not move; 0 for never.
+        asked_id: the last open order that was asked for by its id, as it is older than what is compared.
+        missing: id -> how many times in a row a thing that is known did not come with all the others.
         strangers: rows of other venues came, and were left aside.
         limit: rows asked for on a page; 0 asks for none in particular, where Clopos refuses a number.
     """
@@ -53,7 +55,9 @@ class FeedState(msgspec.Struct, omit_defaults=True):
     message: str = ""
     retry_ms: int = 0
     unsorted_ms: int = 0
-    still: bool = False
+    still_ms: int = 0
+    asked_id: int = 0
+    missing: dict[int, int] = msgspec.field(default_factory=dict)
     strangers: bool = False
     limit: int = 200
 
@@ -88,6 +92,7 @@ class BrandState(msgspec.Struct, omit_defaults=True):
         retry_ms: no look before that.
         whole: a list without venue covers all venues: True, False, or None while that is not known.
         whole_ms: when that was last found out.
+        whole_orders: looking at that list.
     """
 
     generation: str = ""
@@ -100,6 +105,7 @@ class BrandState(msgspec.Struct, omit_defaults=True):
     retry_ms: int = 0
     whole: bool | None = None
     whole_ms: int = 0
+    whole_orders: FeedState = msgspec.field(default_factory=FeedState)
 
 
 class SetAside(msgspec.Struct, omit_defaults=True):

@@ -208,6 +208,7 @@ async def rigged(
             snapshots=parts.snapshots,
             committer=parts.committer,
             commands=commands,
+            polls=ctx.polls,
             vault=parts.vault,
             clopos_url=up.base_url,
             monotonic=time.monotonic,

@@ -1,0 +1,188 @@
+"""What surrounds every look, whatever is looked at?  How it ended is taken in, logged, told, and written down."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from relay import logs
+from relay.clopos.api import Access
+from relay.clopos.feeds import FeedSource
+from relay.core.errors import CloposError, StaleError
+from relay.core.operational import brand_failing, brand_recovered, brand_subject
+from relay.pipeline.commit import OperationalEvent
+from relay.pipeline.failing import Turn, failed, went_well
+from relay.pipeline.look import Pass
+from relay.pipeline.notebook import Notebook
+from relay.pipeline.poll_context import PollContext
+from relay.pipeline.reading import Reader, Tally
+from relay.store.quota import Purpose
+from relay.store.snapshots import Scope
+from relay.store.venues import Claim, FeedState, Noted
+
+AFTER_REDIS_FAILED_MS = 1_000
+AFTER_OUR_FAULT_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What is looked at.
+
+    Attributes:
+        venue_id: None for what belongs to the whole brand.
+        state: of that feed there; how the look ended is kept in it.
+        purpose: whose share of the quota the look uses.
+        memories: for a list of all venues at once: the highest id of each venue's first look.
+    """
+
+    source: FeedSource
+    venue_id: int | None
+    state: FeedState
+    purpose: Purpose
+    memories: Mapping[int, int] | None = None
+
+
+class Observer:
+    """Takes one look after the other at one brand, for the worker that owns it."""
+
+    def __init__(self, ctx: PollContext, claim: Claim, book: Notebook) -> None:
+        self._ctx = ctx
+        self._claim = claim
+        self._book = book
+        self.access: Access
+        self.lost = False
+        self.last_note: Noted | None = None
+        self.count = 0
+
+    async def take(
+        self, target: Target, tally: Tally, look: Callable[[Reader], Awaitable[Pass]], *, began_ms: int
+    ) -> Pass | None:
+        """Take one look.
+
+        Args:
+            target: what is looked at.
+            tally: what the look will have brought.
+            look: reads it.
+            began_ms: Redis' clock.
+
+        Returns:
+            How it ended; None when it failed, which is taken in: nothing goes further from here.
+        """
+        self.count += 1
+        state = target.state
+        error: CloposError | None = None
+        done: Pass | None = None
+        turn: Turn | None = None
+        try:
+            done = await look(self._reader(target))
+        except StaleError:
+            self.lost = True
+            return None
+        except CloposError as failure:
+            error = failure
+            turn = failed(self._book.brand, state, failure, now_ms=self._book.now_ms(), draw=self._ctx.draw())
+        except RedisError as failure:
+            state.retry_ms = self._book.now_ms() + AFTER_REDIS_FAILED_MS
+            self._complain("look not committed", "warning", target, failure)
+            return None
+        except Exception as failure:  # noqa: BLE001  the outer edge of one venue
+            state.retry_ms = self._book.now_ms() + AFTER_OUR_FAULT_MS
+            self._complain("look failed", "error", target, failure)
+            return None
+        else:
+            turn = went_well(self._book.brand, state)
+            if tally.events:
+                state.changed_ms = began_ms
+            state.still_ms = began_ms if tally.silent_changes else state.still_ms
+            state.strangers = tally.strangers > 0
+        self._take_in(target, tally)
+        self._log(target, tally, error, began_ms)
+        if turn is not None:
+            await self._tell(turn)
+        return done
+
+    def _reader(self, target: Target) -> Reader:
+        return Reader(
+            client=self._ctx.client,
+            snapshots=self._ctx.snapshots,
+            committer=self._ctx.committer,
+            commands=self._ctx.commands,
+            access=self.access,
+            source=target.source,
+            scope=Scope(self._claim.brand, target.venue_id, target.source.feed.value),
+            fence=self._claim.fence,
+            origin="poll",
+            purpose=target.purpose,
+            memories=target.memories,
+        )
+
+    def _complain(self, event: str, level: logs.Level, target: Target, failure: Exception) -> None:
+        logs.event(
+            event,
+            level=level,
+            brand=self._claim.brand,
+            venue_id=target.venue_id,
+            feed=target.source.feed.value,
+            exc=failure,
+        )
+
+    def _take_in(self, target: Target, tally: Tally) -> None:
+        feed, brand = target.source.feed.value, self._claim.brand
+        fresh = 0
+        parts: dict[int | None, Tally] = {**tally.venues} or {target.venue_id: tally}
+        for venue_id, part in parts.items():
+            fresh += self._book.set_aside(feed, venue_id, part.bad)
+            self._book.readable(feed, venue_id, part.ids - {row.id for row in part.bad})
+        self._ctx.requests.count(f"poll_rows_set_aside|{brand}|{feed}", fresh)
+        self._ctx.requests.count(f"poll_conflicts|{brand}|{feed}", tally.conflicts)
+
+    def _log(self, target: Target, tally: Tally, error: CloposError | None, began_ms: int) -> None:
+        quiet = error is None and not (tally.events or tally.silent or tally.conflicts or tally.bad or tally.corrupt)
+        logs.event(
+            "poll",
+            level="debug" if quiet else "info" if error is None else "warning",
+            brand=self._claim.brand,
+            venue_id=target.venue_id,
+            feed=target.source.feed.value,
+            outcome="ok" if error is None else error.reason,
+            requests=tally.requests,
+            rows=tally.rows,
+            known=tally.known,
+            events=len(tally.events),
+            silent=tally.silent,
+            conflicts=tally.conflicts,
+            set_aside=len(tally.bad),
+            corrupt=sorted(tally.corrupt)[:10],
+            duration_ms=self._book.now_ms() - began_ms,
+        )
+
+    async def _tell(self, turn: Turn) -> None:
+        change = (brand_failing if turn.failing else brand_recovered)(error=turn.error, since_ms=turn.since_ms)
+        brand = self._claim.brand
+        logs.event(change.type, level="error" if turn.failing else "info", brand=brand, error=turn.error)
+        try:
+            await self._ctx.committer.operational(
+                OperationalEvent(
+                    type=change.type,
+                    subject=brand_subject(brand),
+                    brand=brand,
+                    data=change.data,
+                    nonce=f"{turn.failing}/{turn.since_ms}",
+                )
+            )
+        except RedisError as error:
+            logs.event("brand's turn not told", level="warning", brand=brand, exc=error)
+
+    async def note(self, *, venues: Iterable[int] = (), orders: Iterable[int] = ()) -> None:
+        """Write down what has changed: the state of these venues, the open orders of those."""
+        if self.lost:
+            return
+        try:
+            noted = await self._book.write(venues=venues, orders=orders)
+        except RedisError as error:
+            logs.event("look not noted", level="warning", brand=self._claim.brand, exc=error)
+            return
+        if noted is None:
+            self.lost = True
+        else:
+            self.last_note = noted
