@@ -58,7 +58,8 @@ async def run_demo(settings: Settings, *, environ: Mapping[str, str], show: Call
         DemoError, ApiError, DataDirError, NoRedisServerError: it did not come up.
     """
     data_dir = DataDir(settings.data_dir)
-    settings = replace(with_keys(settings), redis_url="", port=_free_port(settings.host, settings.port, show))
+    port = _free_port(settings.host, settings.port, show)
+    settings = replace(with_keys(settings), redis_url="", port=port, log_format="console")
     sandbox_port, receiver_port = (_free_port(_NEAR, port, show) for port in (SANDBOX_PORT, RECEIVER_PORT))
     demo = Demo(
         api=reachable_url(settings.host, settings.port),
@@ -71,7 +72,6 @@ async def run_demo(settings: Settings, *, environ: Mapping[str, str], show: Call
         "RELAY_PORT": str(settings.port),
         "RELAY_ALLOW_NETWORKS": networks,
         "RELAY_CLOPOS_URL": demo.clopos_url,
-        "RELAY_LOG_FORMAT": "console",
         SECRET_VARIABLE: demo.secret,
     }
     environ = child_environ(environ, values)
