@@ -21,6 +21,7 @@ from relay.clopos.client import CloposClient
 from relay.clopos.transport import Transport
 from relay.core.retry import RetryPolicy
 from relay.egress.sender import Sender
+from relay.pipeline.command import Ignorer
 from relay.pipeline.commit import Committer
 from relay.pipeline.deliver import DeliverContext
 from relay.pipeline.endpoints import Endpoints
@@ -32,6 +33,7 @@ from relay.pipeline.sweep import MaintainContext
 from relay.queues import Wake
 from relay.settings import Settings
 from relay.store.brands import BrandStore
+from relay.store.commands import CommandStore
 from relay.store.commit import CommitStore
 from relay.store.connection import Timeouts, check_server, open_redis, open_sync_redis
 from relay.store.counters import Counters
@@ -69,6 +71,7 @@ class Stores:
     maintenance: Maintenance
     counters: Counters
     polls: PollStore
+    commands: CommandStore
     quota: QuotaStore
     slots: Slots
     presence: Presence
@@ -101,6 +104,7 @@ class Relay:
     life: SubscriptionLife
     replays: Replays
     past: Past
+    ignorer: Ignorer
 
     @property
     def slots(self) -> Slots:
@@ -139,6 +143,7 @@ class Relay:
             quota=self.stores.quota,
             client=self.clopos,
             committer=self.committer,
+            commands=self.stores.commands,
             vault=self.stores.vault,
             requests=self.requests,
             clopos_url=self.settings.clopos_url,
@@ -182,15 +187,18 @@ def new_slot() -> str:
 
 
 @asynccontextmanager
-async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
+async def open_relay(settings: Settings, *, timeouts: Timeouts | None = None) -> AsyncIterator[Relay]:
     """Open everything.
+
+    Args:
+        timeouts: of commands; the default suits workers.
 
     Raises:
         RedisUnusableError: Redis is too old, or evicts; the message says what to set.
         redis.exceptions.RedisError: it does not answer.
     """
     async with AsyncExitStack() as stack:
-        redis = open_redis(settings.redis_url)
+        redis = open_redis(settings.redis_url, timeouts=timeouts)
         stack.push_async_callback(redis.aclose)
         for warning in (await check_server(redis)).warnings:
             logs.event("redis", level="warning", reason=warning)
@@ -231,6 +239,7 @@ def _stores(settings: Settings, redis: Redis, blocking: Redis, scripts: Scripts)
         maintenance=Maintenance(redis, scripts),
         counters=Counters(redis),
         polls=PollStore(redis, scripts, brands_epoch_key=brands.epoch_key),
+        commands=CommandStore(redis, scripts),
         quota=QuotaStore(redis, scripts, per_minute=settings.quota_per_minute),
         slots=Slots(redis, blocking, scripts),
         presence=Presence(redis),
@@ -274,6 +283,14 @@ def _assemble(opened: _Opened) -> Relay:
     async def venues_of(brand: str) -> Collection[int]:
         return await relay.venues_of(brand)
 
+    clopos = CloposClient(
+        transport=opened.transport,
+        quota=stores.quota,
+        tokens=TokenStore(opened.scripts, stores.vault),
+        monotonic=time.monotonic,
+        draw=random.random,
+        observe=requests.observe,
+    )
     relay = Relay(
         settings=settings,
         redis=opened.redis,
@@ -282,14 +299,7 @@ def _assemble(opened: _Opened) -> Relay:
         stores=stores,
         wake=opened.wake,
         sender=opened.sender,
-        clopos=CloposClient(
-            transport=opened.transport,
-            quota=stores.quota,
-            tokens=TokenStore(opened.scripts, stores.vault),
-            monotonic=time.monotonic,
-            draw=random.random,
-            observe=requests.observe,
-        ),
+        clopos=clopos,
         requests=requests,
         committer=committer,
         endpoints=Endpoints(
@@ -315,6 +325,17 @@ def _assemble(opened: _Opened) -> Relay:
             subscriptions=stores.subscriptions,
             venues_of=venues_of,
             position_of=_position_of,
+        ),
+        ignorer=Ignorer(
+            client=clopos,
+            snapshots=stores.snapshots,
+            committer=committer,
+            commands=stores.commands,
+            polls=stores.polls,
+            vault=stores.vault,
+            clopos_url=settings.clopos_url,
+            monotonic=time.monotonic,
+            new_name=new_slot,
         ),
     )
     return relay
