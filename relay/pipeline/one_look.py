@@ -129,8 +129,8 @@ class Observer:
     def _take_in(self, target: Target, tally: Tally) -> None:
         feed, brand = target.source.feed.value, self._claim.brand
         fresh = 0
-        parts: dict[int | None, Tally] = {**tally.venues} or {target.venue_id: tally}
-        for venue_id, part in parts.items():
+        parts: list[tuple[int | None, Tally]] = [*tally.venues.items()] or [(target.venue_id, tally)]
+        for venue_id, part in parts:
             fresh += self._book.set_aside(feed, venue_id, part.bad)
             self._book.readable(feed, venue_id, part.ids - {row.id for row in part.bad})
         self._ctx.requests.count(f"poll_rows_set_aside|{brand}|{feed}", fresh)

@@ -46,7 +46,8 @@ if mine[1] > now then return { 0, math.ceil(mine[1] - now), 'blocked' } end
 if address[1] > now then
   -- When the block of the whole address ends, brands come back one after another, not together.
   local spread = 0
-  for at = 1, #KEYS[1] do spread = (spread * 31 + string.byte(KEYS[1], at)) % 5000 end
+  for at = 1, #KEYS[1] do spread = (spread * 31 + string.byte(KEYS[1], at)) % 99991 end
+  spread = spread * 7919 % 5000
   mine[2] = math.max(mine[2], address[1] + 1000 + spread)
   redis.call('SET', KEYS[1], cmsgpack.pack(mine), 'PX', 600000)
   return { 0, math.ceil(address[1] - now), 'address' }
