@@ -63,16 +63,21 @@ def read_settings(needs: Role, *, service: bool = False, **always: Any) -> Setti
     return settings
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON document on a line of its own."""
-    click.echo(orjson.dumps(value, default=str))
+def print_json(value: Any, *, readable: bool = False) -> None:
+    """Print one JSON document: on a line of its own, or indented."""
+    click.echo(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 if readable else 0))
 
 
-def print_table(columns: Mapping[str, Callable[[Mapping[str, Any]], Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+def print_table(
+    columns: Mapping[str, Callable[[Mapping[str, Any]], Any]],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    heading: bool = True,
+) -> None:
     """Print rows for people: headings, columns as wide as they need, what is missing as a dash."""
     cells = [[_cell(read(row)) for read in columns.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    for line in ([*columns], *cells):
+    for line in ([*columns], *cells) if heading else cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
