@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from cryptography.fernet import Fernet
 
 from relay.bootstrap import Relay, open_relay
