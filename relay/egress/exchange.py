@@ -68,6 +68,11 @@ class ObservedProtocol(ResponseHandler):
         self._open = True
         super().set_response_params(**params)
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
+        """Go on after a pause; where there was none, spare the parser an empty run for every body."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def finish(self, number: int) -> None:
         """End an exchange; what comes from now on was not asked for.
 
@@ -80,13 +85,12 @@ class ObservedProtocol(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         """Read the status line, then let aiohttp read all."""
         if self._open:
-            if data:
-                self.received = True
-                if self.status_code is None and not self._observe(data):
-                    self._head = b""
-                    self.overrun = True
-                    self._drop()
-                    return
+            self.received = True
+            if self.status_code is None and not self._observe(data):
+                self._head = b""
+                self.overrun = True
+                self._drop()
+                return
         elif self.exchanges:
             self._drop()
             return

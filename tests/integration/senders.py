@@ -3,7 +3,7 @@
 from relay.core.netpolicy import CheckedUrl, Networks, check_url, parse_networks
 from relay.egress.sender import Attempt, OutboundRequest, Sender
 
-LOOPBACK = parse_networks("127.0.0.0/8")
+LOOPBACK = parse_networks("127.0.0.0/8,::1/128")
 BODY = '{"id":"evt_1","name":"Əli"}'.encode()
 HEADERS = {
     "webhook-id": "evt_1",

@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 
 import pytest
+from aiohttp import ClientOSError, ClientSession
 
 from relay.core.netpolicy import NOWHERE, Address, CheckedUrl, Networks, parse_networks
+from relay.egress.exchange import GuardedConnector
 from relay.egress.guard import GuardedResolver, SystemLookup
 from relay.egress.sender import Attempt, Sender
 from tests.integration.senders import checked, post
@@ -135,6 +137,18 @@ async def test_an_address_written_in_the_url_meets_the_same_check(scheme: str) -
                 attempt = await post(sender, url)
             assert (attempt.status_class, attempt.failure) == ("refused", "blocked")
         assert canary.connections == 0
+
+
+async def test_even_a_client_that_made_its_own_socket_would_send_nothing() -> None:
+    async with Sink() as canary:
+        connector = GuardedConnector(
+            resolving({}), allow=TWO, listed_only=False, limit=1, tls=None, lookup_timeout_s=1.0
+        )
+        connector._socket_factory = None  # noqa: SLF001 - as if aiohttp forgot to ask
+        async with ClientSession(connector=connector) as session:
+            with pytest.raises(ClientOSError, match="loopback"):
+                await session.post(f"http://127.0.0.1:{canary.port}/", data=b"x")
+        assert canary.calls == []
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "127.0.0.1", "2606:4700:4700::1111"])

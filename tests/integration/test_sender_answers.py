@@ -103,8 +103,8 @@ async def test_a_redirect_to_itself_is_followed_no_more(sender: Sender) -> None:
 
 async def test_cookies_are_neither_kept_nor_sent(sender: Sender) -> None:
     async with Sink(answering(status(200, "set-cookie: session=1; Path=/"))) as sink:
-        await post(sender, sink.url)
-        await post(sender, sink.url)
+        for _ in range(2):
+            await post(sender, f"http://localhost:{sink.port}/")  # of an address, no client keeps cookies
     assert [call.header("cookie") for call in sink.calls] == [None, None]
 
 
@@ -126,10 +126,11 @@ async def test_proxies_and_passwords_of_the_environment_are_not_used(
 
 
 async def test_a_compressed_answer_is_not_unpacked(sender: Sender) -> None:
-    bomb = gzip.compress(bytes(50_000_000))
+    bomb = gzip.compress(b"boom" * 10_000_000)
     async with Sink(answering(status(200, "content-encoding: gzip", body=bomb))) as sink:
         attempt = await post(sender, sink.url)
     assert attempt.status_class == "2xx"
+    assert "boom" not in attempt.response_excerpt
     assert len(attempt.response_excerpt.encode()) <= EXCERPT_BYTES
 
 
