@@ -40,6 +40,7 @@ _LOST_SIGN_IN_HOLDS_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """After a sign-in without a usable answer."""
 
 _RENEW_AHEAD: Final = 0.2
+_RENEW_AHEAD_AT_LEAST_S: Final = 1.5  # Clopos counts in whole seconds, and may round down
 _RENEW_AHEAD_AT_MOST_S: Final = 300.0
 _SHORTEST_NAP_S: Final = 0.02
 _LONGEST_NAP_S: Final = 0.25
@@ -271,8 +272,9 @@ class CloposClient:
         self._note(access, "auth", None, started_s)
         # Its time runs from before it was asked for, as Clopos' clock started somewhere in between.
         left_s = max(0.5, signed_in.lifetime_s - (self._monotonic() - started_s))
-        ahead_s = min(signed_in.lifetime_s * _RENEW_AHEAD, _RENEW_AHEAD_AT_MOST_S)
-        token = Token(signed_in.token, 0, round(left_s * 1000), round(max(0.0, left_s - ahead_s) * 1000))
+        ahead_s = min(max(signed_in.lifetime_s * _RENEW_AHEAD, _RENEW_AHEAD_AT_LEAST_S), _RENEW_AHEAD_AT_MOST_S)
+        renew_s = max(left_s - ahead_s, left_s * _RENEW_AHEAD)
+        token = Token(signed_in.token, 0, round(left_s * 1000), round(renew_s * 1000))
         token = await self._tokens.keep(access.brand, token, version=access.version, owner=owner)
         self._cache[access.brand] = _Cached(access.version, token, self._monotonic())
         return token

@@ -76,6 +76,12 @@ class Rig:
         assert stored is not None
         return access_of(stored, vault=self.parts.vault, clopos_url=self.ctx.clopos_url)
 
+    def another_worker(self) -> Rig:
+        """Another process' parts: the same Redis and stand-in, a client and a memory of its own."""
+        transport, requests = Transport(), Requests()
+        client = new_client(transport, self.ctx.quota, self.tokens, requests, seed=8)
+        return replace(self, transport=transport, ctx=replace(self.ctx, client=client, requests=requests))
+
     async def fault(self, kind: str, **options: Any) -> None:
         """Make requests fail from now on."""
         await self.tell("POST", "/faults", kind=kind, **options)
@@ -154,6 +160,19 @@ class Rig:
         return found
 
 
+def new_client(
+    transport: Transport, quota: QuotaStore, tokens: TokenStore, requests: Requests, *, seed: int
+) -> CloposClient:
+    return CloposClient(
+        transport=transport,
+        quota=quota,
+        tokens=tokens,
+        monotonic=time.monotonic,
+        draw=random.Random(seed).random,
+        observe=requests.observe,
+    )
+
+
 @contextlib.asynccontextmanager
 async def rigged(
     redis: Redis,
@@ -178,14 +197,7 @@ async def rigged(
         requests = Requests()
         commands = CommandStore(redis, parts.scripts)
         draw = random.Random(7).random
-        client = CloposClient(
-            transport=transport,
-            quota=quota,
-            tokens=tokens,
-            monotonic=time.monotonic,
-            draw=draw,
-            observe=requests.observe,
-        )
+        client = new_client(transport, quota, tokens, requests, seed=7)
         ctx = PollContext(
             pop=pop,
             polls=PollStore(redis, parts.scripts, brands_epoch_key=parts.brands.epoch_key),

@@ -26,8 +26,7 @@ for at = HEAD + 1, #stored, 4 do
     for offset = 0, 3 do kept[#kept + 1] = stored[at + offset] end
   end
 end
-local blocked = math.max(kept[1], kept[2])
-if blocked > now then return { 0, math.ceil(blocked - now), 'address' } end
+if kept[2] > now then return { 0, math.ceil(kept[2] - now), 'address' } end
 local limit = tonumber(ARGV[1])
 if made >= limit then return { 0, oldest - now, 'sign_in' } end
 local bucket = math.floor(now / BUCKET_MS)
