@@ -43,13 +43,16 @@ class DemoError(OursError):
     default_reason = "demo"
 
 
-async def run_demo(settings: Settings, *, environ: Mapping[str, str], show: Callable[[str], None]) -> int:
+async def run_demo(
+    settings: Settings, *, environ: Mapping[str, str], show: Callable[[str], None], verbose: bool
+) -> int:
     """Run the demo until told to stop.
 
     Args:
         settings: of role demo.
         environ: of this process.
         show: prints a line on stdout.
+        verbose: whether what the processes log is shown, too.
 
     Returns:
         The exit code.
@@ -75,7 +78,7 @@ async def run_demo(settings: Settings, *, environ: Mapping[str, str], show: Call
         SECRET_VARIABLE: demo.secret,
     }
     environ = child_environ(environ, values)
-    supervisor = Supervisor(show=partial(_show, show))
+    supervisor = Supervisor(show=partial(_show, show, verbose))
     supervisor.stop_on_signals()
     try:
         supervisor.start(
@@ -161,11 +164,11 @@ def _child(environ: Mapping[str, str], *words: str) -> Child:
     return Child(name=words[0], command=role_command(*words), environ=environ)
 
 
-def _show(show: Callable[[str], None], name: str, channel: str, line: str) -> None:
+def _show(show: Callable[[str], None], verbose: bool, name: str, channel: str, line: str) -> None:  # noqa: FBT001 - bound first
     """Show the webhooks; the rest is log."""
     if name == "receive" and channel == "out":
         show(describe(orjson.loads(line)))
-    elif channel == "err":
+    elif verbose and channel == "err":
         logs.pass_on(name, line)
 
 

@@ -41,10 +41,9 @@ def demo(*, verbose: bool) -> None:
     from relay.demo import run_demo
 
     settings = read_settings(Role.DEMO)
-    if verbose:
-        logs.configure("console")
+    logs.configure("console")
     show = logs.Writer(sys.stdout).msg if sys.stdout.isatty() else _plain(logs.Writer(sys.stdout).msg)
-    sys.exit(asyncio.run(run_demo(settings, environ=os.environ, show=show)))
+    sys.exit(asyncio.run(run_demo(settings, environ=os.environ, show=show, verbose=verbose)))
 
 
 def _plain(show: Callable[[str], None]) -> Callable[[str], None]:

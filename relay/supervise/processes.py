@@ -18,6 +18,9 @@ SLOWEST_RESTART_S: Final = 30.0
 STEADY_S: Final = 60.0
 """A process that lived that long starts again with the first delay."""
 
+TWICE_S: Final = 1.0
+"""A second request to stop within that time is the first one, come by another way: `timeout` sends each twice."""
+
 WRONG_SETTINGS: Final = 2
 """The exit code of a process that no restart will help."""
 
@@ -71,6 +74,7 @@ class Supervisor:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._children: dict[str, Child] = {}
         self._stopping: set[str] = set()
+        self._asked_s: float | None = None
         self.asked_to_stop = asyncio.Event()
         self.exit_code = 0
 
@@ -80,7 +84,9 @@ class Supervisor:
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
-        if self.asked_to_stop.is_set():
+        now_s = time.monotonic()
+        self._asked_s = self._asked_s or now_s
+        if now_s - self._asked_s >= TWICE_S:
             for process in self._running.values():
                 _signal_group(process, signal.SIGKILL)
         self.asked_to_stop.set()

@@ -34,8 +34,10 @@ def up(tmp_path: Path) -> Iterator[Machine]:
 def test_a_request_to_stop_ends_all_of_it(up: Machine, number: signal.Signals) -> None:
     assert len(up.processes()) == 1 + 1 + 2 + 3  # itself, Redis, API and scheduler, a worker for each queue
     up.send(number)
+    up.send(number)  # as `timeout` and some terminals do
     assert up.ended() == 0, up.said()
     assert up.processes() == {}
+    assert "killed" not in up.said()
     assert up.out == []  # there is no data to print: what it says are messages
     assert "Traceback" not in up.said()
 
