@@ -13,7 +13,21 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relay import logs
-from relay.api import api_keys, brands, subscription_actions, subscriptions
+from relay.api import (
+    api_keys,
+    audit,
+    brands,
+    deliveries,
+    event_types,
+    events,
+    ledger,
+    orders,
+    pull,
+    replays,
+    stations,
+    subscription_actions,
+    subscriptions,
+)
 from relay.api.dispatch import PathEndpoint
 from relay.api.operations import Operation
 from relay.api.problems import ProblemError, respond, translate
@@ -24,7 +38,16 @@ OPERATIONS: Final[Sequence[Operation]] = (
     *brands.OPERATIONS,
     *subscriptions.OPERATIONS,
     *subscription_actions.OPERATIONS,
+    *pull.OPERATIONS,
+    *replays.OPERATIONS,
+    *deliveries.OPERATIONS,
+    *events.OPERATIONS,
+    *orders.OPERATIONS,
+    *stations.OPERATIONS,
+    *event_types.OPERATIONS,
+    *ledger.OPERATIONS,
     *api_keys.OPERATIONS,
+    *audit.OPERATIONS,
 )
 """Everything that the API can do, in the order of its documentation."""
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -205,12 +205,17 @@ def _response(operation: Operation, reply: Reply) -> Response:
     headers = dict(reply.headers)
     if reply.body is None:
         return Response(status_code=status, headers=headers)
-    content = reply.body.model_dump(mode="json") if isinstance(reply.body, BaseModel) else reply.body
-    encoded = orjson.dumps(content)
+    encoded = _encoded(reply.body)
     if operation.etag:
         tag = reply.etag or hashlib.blake2b(encoded, digest_size=12).hexdigest()
         headers["etag"] = f'"{tag}"'
     return Response(encoded, status_code=status, media_type="application/json", headers=headers)
+
+
+def _encoded(body: BaseModel | Mapping[str, Any] | bytes) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    return orjson.dumps(body.model_dump(mode="json", by_alias=True) if isinstance(body, BaseModel) else body)
 
 
 async def _remember(services: Services, run: Run, response: Response) -> None:

@@ -111,14 +111,14 @@ class Reply:
     """What a handler answers.
 
     Attributes:
-        body: a model, or what JSON is made of; None for no body.
+        body: a model, what JSON is made of, or JSON itself; None for no body.
         status: None for the operation's own.
         etag: without quotes; None for none.
         target: what was changed, for the audit log: ``subscription/sub_…``.
         changed: whether anything was.
     """
 
-    body: BaseModel | Mapping[str, Any] | None = None
+    body: BaseModel | Mapping[str, Any] | bytes | None = None
     status: int | None = None
     etag: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)

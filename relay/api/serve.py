@@ -4,17 +4,20 @@ import secrets
 
 from relay.api.auth import digest_of
 from relay.api.services import Services
+from relay.api.waiting import Waiting
 from relay.bootstrap import Relay, wall_ms
 from relay.egress.guard import SystemLookup
 from relay.store.apikeys import ApiKeyStore
 from relay.store.audit import AuditStore
 from relay.store.brand_state import BrandStates
 from relay.store.idempotency import IdempotencyStore
+from relay.store.lane_log import LaneLog
 
 
 def services_of(relay: Relay) -> Services:
     """What the routes work with, from what was opened."""
     settings, stores = relay.settings, relay.stores
+    lane_log = LaneLog(relay.redis)
     return Services(
         admin_digest=digest_of(settings.admin_token),
         allow=settings.allow_networks,
@@ -29,6 +32,8 @@ def services_of(relay: Relay) -> Services:
         audit=AuditStore(relay.redis),
         idempotency=IdempotencyStore(relay.scripts, stores.vault),
         deliveries=stores.deliveries,
+        lane_log=lane_log,
+        waiting=Waiting(lane_log),
         log=stores.log,
         snapshots=stores.snapshots,
         polls=stores.polls,
@@ -39,6 +44,9 @@ def services_of(relay: Relay) -> Services:
         past=relay.past,
         endpoints=relay.endpoints,
         sender=relay.sender,
+        ignorer=relay.ignorer,
+        requests=relay.requests,
+        venues_of=relay.venues_of,
         lookup=SystemLookup(),
         now_ms=wall_ms,
         random_bytes=secrets.token_bytes,

@@ -1,13 +1,16 @@
 """What does the API work with?  Opened stores and functions, handed in; the API opens nothing itself."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from relay.api.throttle import Throttle
+from relay.api.waiting import Waiting
 from relay.core.addresses import Address, Networks
 from relay.egress.sender import Sender
+from relay.pipeline.command import Ignorer
 from relay.pipeline.endpoints import Endpoints
 from relay.pipeline.replay import Past, Replays
+from relay.pipeline.requests import Requests
 from relay.pipeline.subscriptions import SubscriptionLife
 from relay.store.apikeys import ApiKeyStore
 from relay.store.audit import AuditStore
@@ -16,6 +19,7 @@ from relay.store.brands import BrandStore
 from relay.store.counters import Counters
 from relay.store.deliveries import DeliveryStore
 from relay.store.idempotency import IdempotencyStore
+from relay.store.lane_log import LaneLog
 from relay.store.log import Log
 from relay.store.maintenance import Maintenance
 from relay.store.replays import ReplayStore
@@ -31,6 +35,8 @@ class Services:
 
     Attributes:
         admin_digest: of ``RELAY_ADMIN_TOKEN``, see ``auth.digest_of``.
+        requests: counts what the ignorer asks of Clopos.
+        venues_of: ids of a brand's venues that are, or were, looked at.
         lookup: resolves a host name to all its addresses; raises OSError.
         now_ms: wall clock, epoch ms.
         random_bytes: from a cryptographic source.
@@ -52,6 +58,8 @@ class Services:
     audit: AuditStore
     idempotency: IdempotencyStore
     deliveries: DeliveryStore
+    lane_log: LaneLog
+    waiting: Waiting
     log: Log
     snapshots: SnapshotStore
     polls: PollStore
@@ -62,6 +70,9 @@ class Services:
     past: Past
     endpoints: Endpoints
     sender: Sender
+    ignorer: Ignorer
+    requests: Requests
+    venues_of: Callable[[str], Awaitable[Collection[int]]]
     lookup: Callable[[str], Awaitable[Sequence[Address]]]
     now_ms: Callable[[], int]
     random_bytes: Callable[[int], bytes]

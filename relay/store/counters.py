@@ -17,12 +17,6 @@ Increment = tuple[str, Sequence[str], int]
 
 SUM: Final = "sum_ms"
 
-OF_SUBSCRIPTIONS: Final = {
-    "attempts": ("1xx", "2xx", "3xx", "4xx", "5xx", "timeout", "network", "refused"),
-    "deliveries": ("delivered", "dead", "expired", "discarded"),
-}
-"""Counters by subscription, and the values of their second label."""
-
 
 def field_of(name: str, labels: Sequence[str] = ()) -> str:
     """The field of the hash that holds one counter; a bar within a label becomes an underscore."""
@@ -63,22 +57,14 @@ class Counters:
                 pipe.hincrby(keys.COUNTERS, field, amount)
             await pipe.execute()
 
-    async def put(self, values: Mapping[str, int]) -> None:
-        """Set what is known once in a while and shown as it is: ``{"gauge|ledger_unaccounted": 0}``."""
-        if values:
-            await self._redis.hset(keys.COUNTERS, mapping=dict(values))
+    async def add_fields(self, increments: Iterable[tuple[str, int]]) -> None:
+        """Add to counters that are named by their field."""
+        await self.add((field, (), amount) for field, amount in increments)
 
     async def all(self) -> dict[tuple[str, ...], int]:
         """Every counter: ``("polls", brand, resource, outcome) -> 12``."""
         found = await self._redis.hgetall(keys.COUNTERS)
         return parse_counters(found)
-
-    async def forget_subscription(self, subscription_id: str) -> None:
-        """Drop the counters of a subscription whose lane has ended: label values must not pile up."""
-        fields = [
-            field_of(name, (subscription_id, value)) for name, values in OF_SUBSCRIPTIONS.items() for value in values
-        ]
-        await self._redis.hdel(keys.COUNTERS, *fields)
 
     async def forget_brand(self, brand: str) -> None:
         """Drop the counters of a brand that is gone."""
@@ -88,7 +74,7 @@ class Counters:
             await self._redis.hdel(keys.COUNTERS, *fields)
 
 
-OF_BRANDS: Final = ("polls", "events", "drift", "commands")
+OF_BRANDS: Final = ("poll_requests", "poll_rows_set_aside", "poll_conflicts", "events", "reconcile_drift", "commands")
 """Counters whose first label is a brand."""
 
 
