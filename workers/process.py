@@ -89,7 +89,8 @@ class _Process:
         timeouts = Timeouts(socket_s=self._post.look_s + REPLY_S)
         with contextlib.closing(open_sync_redis(self._post.settings.redis_url, timeouts=timeouts)) as connection:
             broken = 0
-            self._look()  # what became due while nobody was there
+            # What became due while nobody was there; and the first shift of all makes known what there is to do.
+            self._run_shift(self._post.kind, new_slot())
             while not self._stopping.asked():
                 started_s = time.monotonic()
                 self._run_rq(connection, number=broken)
@@ -186,6 +187,7 @@ class _Process:
         while not self._stop.is_set():
             try:
                 async with open_relay(self._post.settings) as relay:
+                    await self._say_present(relay)  # else the first shift would find no worker to run it
                     self._begin(relay)
                     await self._end.wait()
                     return
@@ -219,15 +221,17 @@ class _Process:
 
     async def _be_present(self) -> None:
         """Be counted among the workers until asked to stop, and not a moment longer."""
-        kind, presence = self._post.kind, self._relay.presence
-        about = f"{socket.gethostname()} {os.getpid()}"
         while not self._stop.is_set():
-            with contextlib.suppress(RedisError, OSError):
-                await presence.beat(kind, self._name, about=about)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), BEAT_S)
+                break
+            with contextlib.suppress(RedisError, OSError):
+                await self._say_present(self._relay)
         with contextlib.suppress(RedisError, OSError):
-            await presence.leave(kind, self._name)
+            await self._relay.presence.leave(self._post.kind, self._name)
+
+    async def _say_present(self, relay: Relay) -> None:
+        await relay.presence.beat(self._post.kind, self._name, about=f"{socket.gethostname()} {os.getpid()}")
 
     async def _beat(self, heartbeat: Heartbeat) -> None:
         try:

@@ -126,12 +126,18 @@ class Slots:
         return bool(due), (None if next_ms < 0 else int(next_ms))
 
     async def is_due(self, kind: str) -> bool:
-        """Say whether something of the kind is due; two commands and no script, as idle workers ask it."""
+        """Say whether something of the kind is due; two commands and no script, as idle workers ask it.
+
+        Background tasks are never all done: where none is known, Redis has lost them, and a shift puts them back.
+        """
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.zrange(DUE[kind], 0, 0, withscores=True)
             (seconds, micros), head = await pipe.execute()
-        return bool(head) and float(head[0][1]) <= seconds * 1000 + micros / 1000
+        if not head:
+            return kind == "maintain"
+        due_ms: float = head[0][1]
+        return bool(due_ms <= seconds * 1000 + micros / 1000)
 
     async def sweep(self, owner: str, *, sleep_s: float) -> Sweep:
         """Take or keep the scheduler's lease, and look at what is due; ``sleep_s`` is the longest sleep."""

@@ -290,3 +290,8 @@ async def test_an_idle_worker_may_ask_whether_something_is_due(slots: Slots, red
     assert not await slots.is_due(KIND)
     await make_due(redis)
     assert await slots.is_due(KIND)
+
+
+async def test_background_tasks_that_redis_has_lost_count_as_due(slots: Slots) -> None:
+    assert await slots.is_due("maintain")
+    assert not await slots.is_due("poll")
