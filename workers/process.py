@@ -143,6 +143,7 @@ class _Process:
     def _refused(self, reason: str) -> None:
         level: logs.Level = "debug" if reason == "expired" else "warning"
         logs.event("job refused", level=level, kind=self._post.kind, reason=reason)
+        self._loop.wait_for(self._add("jobs_refused", self._post.kind, reason))
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         """Stop in good order; at the second request, quickly."""
@@ -211,6 +212,7 @@ class _Process:
             relay.slots,
             self._table(relay, self._post.concurrency),
             wake=relay.wake,
+            count=self._count_shift,
             clock=time.monotonic,
             drain_s=DRAIN_S,
         )
@@ -238,6 +240,14 @@ class _Process:
             await heartbeat.keep_beating(lambda: time.monotonic() - self._progress_s < STUCK_S)
         finally:
             heartbeat.end()
+
+    async def _count_shift(self, kind: str, ended: str) -> None:
+        await self._add("shifts", kind, ended)
+
+    async def _add(self, name: str, *labels: str) -> None:
+        """Add one to a counter of the whole installation; where Redis is away, the log has it."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._relay.stores.counters.add([(name, labels, 1)])
 
     async def _run_if_due(self) -> None:
         kind = self._post.kind

@@ -155,23 +155,24 @@ class ShiftWorker(SimpleWorker):
                 self._idle()
 
     def _pop(self) -> jobs.ShiftJob | None:
-        """Wait for one job; None when none came, or what came was refused."""
+        """Wait for one job that may run; None when none came."""
         queue = self.queues[0]
-        try:
-            with self._stopping.waiting():
-                job_id: Any = self.connection.blmove(queue.key, queue.intermediate_queue_key, self._pop_s)
-        except ResponseError as error:
-            if "WRONGTYPE" in str(error):
+        while True:
+            try:
+                with self._stopping.waiting():
+                    job_id: Any = self.connection.blmove(queue.key, queue.intermediate_queue_key, self._pop_s)
+            except ResponseError as error:
+                if "WRONGTYPE" not in str(error):
+                    raise
                 self._discard_garbage(queue)
                 return None
-            raise
-        if job_id is None:
-            return None
-        verdict = self._examine(job_id)
-        if isinstance(verdict, jobs.Refused):
+            if job_id is None:
+                return None
+            verdict = self._examine(job_id)
+            if isinstance(verdict, jobs.Accepted):
+                break
             self.connection.lrem(queue.intermediate_queue_key, 1, job_id)
             self._refused(verdict.reason)
-            return None
         job = jobs.make(verdict, job_id, connection=self.connection, serializer=self.serializer, origin=queue.name)
         job.redis_server_version = get_version(self.connection)
         self._job = job

@@ -27,6 +27,7 @@ class ShiftRunner:
         table: Mapping[str, ShiftFunction],
         *,
         wake: Callable[[str], Awaitable[None]],
+        count: Callable[[str, str], Awaitable[None]],
         clock: Callable[[], float],
         drain_s: float,
     ) -> None:
@@ -36,12 +37,14 @@ class ShiftRunner:
             slots: where shifts are counted.
             table: kind -> what its shifts do.
             wake: wakes somebody for more work of a kind.
+            count: counts a shift: its kind, and how it ended.
             clock: monotonic seconds.
             drain_s: how long a shift that was asked to stop may go on with what is in flight; then it is cut off.
         """
         self._slots = slots
         self._table = table
         self._wake = wake
+        self._count = count
         self._clock = clock
         self._drain_s = drain_s
         self._stopping = False
@@ -94,7 +97,7 @@ class ShiftRunner:
         if not work.done():
             ended = "hung"
         elif work.cancelled():
-            ended = "cut off"
+            ended = "cut_off"
         elif (error := work.exception()) is not None:
             ended = "failed"
             logs.event("shift failed", level="error", kind=kind, owner=slot, exc=error)
@@ -110,6 +113,7 @@ class ShiftRunner:
             items=report.items,
             duration_s=round(self._clock() - started_s, 3),
         )
+        await self._count(kind, ended)
         # What is due and could not be worked on is left to the next sweep: waking at once would go round in circles.
         await self._release(kind, slot, again=report.items > 0 or stop.asked)
 

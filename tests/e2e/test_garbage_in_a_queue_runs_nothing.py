@@ -34,6 +34,7 @@ async def test_a_job_of_another_function_is_refused_and_not_executed(rig: Rig, t
         queue.enqueue("os.mkdir", str(proof), on_failure=None)
     await assert_still_at_work(rig)
     assert [line["reason"] for line in rig.logged("job refused")] == ["function", "function"]
+    assert await rig.redis.hget("relay:m", "jobs_refused|deliver|function") == b"2"
     assert not proof.exists()
 
 

@@ -33,12 +33,18 @@ class Bench:
         self.slots = slots
         self.clock = Clock()
         self.woken: list[str] = []
+        self.ended: list[str] = []
 
     async def wake(self, kind: str) -> None:
         self.woken.append(kind)
 
+    async def count(self, _kind: str, ended: str) -> None:
+        self.ended.append(ended)
+
     def runner(self, work: ShiftFunction, *, drain_s: float = 5) -> ShiftRunner:
-        return ShiftRunner(self.slots, {KIND: work}, wake=self.wake, clock=self.clock, drain_s=drain_s)
+        return ShiftRunner(
+            self.slots, {KIND: work}, wake=self.wake, count=self.count, clock=self.clock, drain_s=drain_s
+        )
 
 
 @pytest.fixture
@@ -67,6 +73,7 @@ async def test_a_shift_owns_by_its_slot_and_gives_it_back(bench: Bench, redis: R
 
     await bench.runner(work).run(KIND, "slot-1")
     assert owners == ["slot-1"]
+    assert bench.ended == ["quiet"]
     assert await redis.zcard(RUNNING) == 0
 
 
@@ -105,6 +112,7 @@ async def test_a_shift_that_raises_gives_its_slot_back_and_goes_no_further(bench
     await bench.runner(work).run(KIND, "slot-1")
     assert await redis.zcard(RUNNING) == 0
     assert bench.woken == []
+    assert bench.ended == ["failed"]
 
 
 async def test_a_budget_that_is_used_up_asks_the_shift_to_stop(bench: Bench) -> None:
@@ -117,6 +125,7 @@ async def test_a_budget_that_is_used_up_asks_the_shift_to_stop(bench: Bench) -> 
     asked: list[bool] = []
     await bench.runner(work).run(KIND, "slot-1")
     assert asked == [False, True]
+    assert bench.ended == ["budget"]
     assert bench.woken == [KIND]
 
 
@@ -137,6 +146,7 @@ async def test_a_shift_that_does_not_end_is_cut_off_when_it_has_drained_long_eno
     runner.ask_to_stop()
     await running
     assert cut.is_set()
+    assert bench.ended == ["cut_off"]
     assert await redis.zcard(RUNNING) == 0
     assert bench.woken == [KIND]
 
