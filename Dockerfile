@@ -35,14 +35,14 @@ LABEL org.opencontainers.image.title="clopos-relay" \
 # No installer, and nothing that gives its caller more rights than the caller has.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
-    && install -d -o 10001 -g 0 -m 0770 /data
+    && install -d -m 1777 /data
 COPY --from=build /opt/relay /opt/relay
 ENV PATH=/opt/relay/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     RELAY_DATA_DIR=/data
-# A number, so that Kubernetes sees that it is not root. Any other will do; group 0 owns /data for those that a cluster makes up.
-USER 10001:0
+# A number, so that Kubernetes sees that it is not root. Any other will do.
+USER 10001:10001
 WORKDIR /data
 EXPOSE 8080
 # Every role ends by SIGTERM: an attempt's timeout for a worker, less for the others.

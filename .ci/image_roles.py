@@ -240,7 +240,7 @@ def main(arguments: list[str]) -> int:
     (image,) = arguments
     try:
         look_inside(image)
-        for user in ("10001:0", "1234567:7654321"):
+        for user in ("10001:10001", "1234567:7654321"):
             run_roles(image, user)
     except ImageFault as fault:
         print(fault, file=sys.stderr)
