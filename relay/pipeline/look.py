@@ -111,7 +111,7 @@ async def look_by_date(
     window = [("date[0]", str(today - timedelta(days=2))), ("date[1]", str(today + timedelta(days=1)))]
     for number in range(1, MOST_PAGES + 1):
         page = await reader.page(
-            [*reader.source.by_id, *window, ("page", str(number))],
+            [*reader.source.newest_first, *window, ("page", str(number))],
             rules=rules,
             tally=tally,
             state=state,
@@ -137,6 +137,7 @@ async def look_first(
     heads = await reader.snapshots.all_heads(reader.scope)
     rules = replace(rules, first_look=True, memory_id=max(heads, default=0))
     touched: list[datetime] = []
+    memory_id = 0
     for number in range(1, most_pages + 1):
         page = await reader.page(
             [*reader.source.latest_first, ("page", str(number))],
@@ -148,8 +149,14 @@ async def look_first(
         touched += [when for key in page.keys if (when := moment(key.updated_at)) is not None]
         if _is_last(page, tally):
             break
+        if number == 1:
+            # There is more than will be read, perhaps: the newest are read for sure, and tell where memory ends.
+            await reader.page(
+                [*reader.source.newest_first, ("page", "1")], rules=rules, tally=tally, state=state, rows=ROWS_OF_ALL
+            )
+            memory_id = max(tally.ids, default=0)
     _move_mark(state, touched, now_ms)
-    state.memory_id = max(max(tally.ids, default=0), state.memory_id)
+    state.memory_id = max(memory_id or max(tally.ids, default=0), state.memory_id)
     state.first_ms = now_ms
     return Pass(again=True)
 

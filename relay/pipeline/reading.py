@@ -23,7 +23,7 @@ from relay.store.venues import FeedState
 CANCELLED: Final = "cancelled"
 """The status that a command through our API brings about."""
 
-FEWER_ROWS: Final = {200: 50, 50: 0}
+FEWER_ROWS: Final = {200: 100, 100: 50, 50: 20, 20: 0}
 """What to ask for when Clopos refuses a number of rows; 0 is no number at all."""
 
 

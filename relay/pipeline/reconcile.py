@@ -36,8 +36,6 @@ PASSES_OF_EMPTY_LIST: Final = 10
 MISSING_AGAIN_MS: Final = 30_000
 """When something is missing, the next compare comes that soon."""
 
-_NEWEST_FIRST: Final = (("sort[0]", "id"), ("sort[1]", "-1"))
-
 
 @dataclass(slots=True)
 class Compared:
@@ -92,7 +90,7 @@ async def _read_window(
         most = min(ROWS, state.limit)
         at = overlapping_page(covered, most) if most else PageAt(number, 0)
         page = await reader.page(
-            [*_NEWEST_FIRST, ("page", str(at.number))],
+            [*reader.source.newest_first, ("page", str(at.number))],
             rules=rules,
             tally=tally,
             state=state,
@@ -211,7 +209,7 @@ async def look_at_open(reader: Reader, rules: Rules, *, tally: Tally, open_ids: 
     for number in range(1, MOST_OPEN_PAGES + 1):
         if not open_ids - tally.ids:
             return
-        params = [*_NEWEST_FIRST, ("page", str(number))]
+        params = [*reader.source.newest_first, ("page", str(number))]
         page = await reader.page(params, rules=rules, tally=tally, state=state, rows=ROWS)
         if not page.rows or _all_read(tally):
             return

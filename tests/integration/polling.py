@@ -189,6 +189,7 @@ async def rigged(
         stack.push_async_callback(pop.aclose)
         parts = Parts(redis, pop)
         up = await stack.enter_async_context(running(scenario=scenario))
+        up.world.switches.change({"quota_per_minute": per_minute})
         control = await stack.enter_async_context(httpx.AsyncClient(base_url=up.control_url, trust_env=False))
         transport = Transport()
         stack.push_async_callback(transport.aclose)

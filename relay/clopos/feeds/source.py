@@ -21,7 +21,7 @@ class FeedSource:
         paged: its list takes ``page`` and ``limit``.
         latest_first: parameters that put the rows touched last first; empty where the list knows no such order, and is
             read whole.
-        by_id: parameters that put the rows in the order of their ids, for reading all of them.
+        newest_first: parameters that put the rows with the highest ids first.
         normalize: a row as the contract has it; the currency is the brand's. Raises ``RowUnreadable``.
         is_removed: the row says that its thing is gone.
         is_open: something is still expected to happen to the (normalized) thing.
@@ -33,7 +33,7 @@ class FeedSource:
     of_venue: bool = True
     paged: bool = True
     latest_first: Params = ()
-    by_id: Params = ()
+    newest_first: Params = ()
     normalize: Callable[[Row, str | None], dict[str, Any]]
     is_removed: Callable[[Row], bool] = lambda _row: False
     is_open: Callable[[Row], bool] = lambda _thing: True
