@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relay import logs
@@ -29,7 +29,9 @@ from relay.api import (
     subscriptions,
 )
 from relay.api.dispatch import PathEndpoint
+from relay.api.limits import check_head
 from relay.api.operations import Operation
+from relay.api.probes import probes
 from relay.api.problems import ProblemError, respond, translate
 from relay.api.services import Services
 from relay.api.trail import Trail
@@ -57,18 +59,13 @@ _HEADERS: Final = (
 )
 
 
-def create_app(services: Services, *, more: Sequence[BaseRoute] = ()) -> ASGIApp:
-    """Put the operations on HTTP.
-
-    Args:
-        services: what the routes work with.
-        more: routes that are no operations: probes, metrics, documentation, the UI.
-    """
+def create_app(services: Services) -> ASGIApp:
+    """Put the operations, and what needs no token, on HTTP."""
     trail = Trail(services.audit, now_ms=services.now_ms)
     by_path = groupby(sorted(OPERATIONS, key=lambda each: each.path), key=lambda each: each.path)
     routes = [Route(path, PathEndpoint(services, list(group), trail)) for path, group in by_path]
     app = Starlette(
-        routes=[*more, *routes],
+        routes=[*probes(services), *routes],
         exception_handlers={HTTPException: _http_error, Exception: _error},
     )
     app.router.redirect_slashes = False
@@ -97,6 +94,10 @@ class _Envelope:
                 message["headers"] = [*headers, *_HEADERS, (b"x-request-id", request_id.encode())]
             await send(message)
 
+        refused = check_head(scope["headers"])
+        if refused is not None:
+            await respond(refused)(scope, receive, answer)
+            return
         await self._app(scope, receive, answer)
 
 

@@ -84,7 +84,7 @@ class _Exchange:
             duration_ms=round((time.perf_counter() - started_s) * 1000),
             caller=None if self._principal is None else self._principal.caller,
             request=self._request.scope.get("relay.request_id"),
-            address=address_of(self._request),
+            client=address_of(self._request),
         )
         return response
 

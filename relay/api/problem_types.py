@@ -91,6 +91,7 @@ _TABLE: Final = (
         "Use a new key for a new request.",
     ),
     ProblemType("too_many_requests", 429, "Too many requests", "Wait as long as Retry-After says."),
+    ProblemType("head_too_large", 431, "The headers are too large", "Send fewer and shorter headers."),
     ProblemType("internal", 500, "The relay failed", "Look into its log for the request id."),
     ProblemType(
         "corrupt_state",
