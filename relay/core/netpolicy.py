@@ -136,8 +136,8 @@ def _checked(url: str, allow: Networks) -> CheckedUrl:
     plain_host = name if address is None else address.compressed
     shown_host = f"[{plain_host}]" if isinstance(address, IPv6Address) else plain_host
     shown_port = "" if port == DEFAULT_PORTS[scheme] else f":{port}"
-    if not rest.startswith("/"):
-        rest = "/" + rest
+    rest = rest if rest.startswith("/") else "/" + rest
+    rest = rest[:-1] if rest.find("?") == len(rest) - 1 else rest  # an empty query is none
     text = f"{scheme}://{shown_host}{shown_port}{quote(rest, safe=_PATH_SAFE)}"
     if len(text) > MAX_URL_CHARS:
         _refuse(Why.TOO_LONG, f"a URL may have at most {MAX_URL_CHARS} characters")

@@ -1,26 +1,32 @@
-"""What has come back on a connection so far? Each connection notes the status line as soon as it is in.
+"""How do a request and its answer pass over one connection? Written in one piece, read by aiohttp, watched meanwhile.
 
-aiohttp hands a response out once its headers are complete. But a 2xx status line is a success whatever follows, also if
-the headers then trickle in until the deadline, so the connections here read that one line beside aiohttp's parser. They
-also tell a fresh connection from a reused one, one that failed before any byte came from one that failed after, and
-drop a peer that talks unasked. All that the relay needs to know of aiohttp's inside is in this file.
+Of aiohttp the relay uses what is hard: the pool of connections, with TLS and several addresses, and the parser. Not its
+session, which does nearly twice the work that one plain POST needs (docs/decisions/requests-in-one-piece.md).
+
+aiohttp's parser hands a response out once its headers are complete. But a 2xx status line is a success whatever
+follows, also if the headers then trickle in until the deadline, so the connections here read that one line beside it.
+They also tell a fresh connection from a reused one, one that failed before any byte came from one that failed after,
+and drop a peer that talks unasked. All that the relay knows of aiohttp's inside is in this file.
 """
 
 import asyncio
 import functools
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any, Final
 
-from aiohttp import ClientRequest, ClientTimeout, TCPConnector
+from aiohttp import ClientRequest, ClientTimeout, ServerDisconnectedError, StreamReader, TCPConnector
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
 from aiohttp.tracing import Trace
+from yarl import URL
 
 from relay.core.addresses import Networks
+from relay.core.netpolicy import CheckedUrl
 from relay.egress.guard import GuardedResolver, Lookup, check_peer, guarded_socket
-from relay.egress.progress import PROGRESS, Stage
 
 MAX_INTERIM: Final = 10
 """So many 1xx responses may come before the final one."""
@@ -31,10 +37,58 @@ MAX_HEAD_BYTES: Final = 65_536
 KEEPALIVE_S: Final = 15.0
 """How long an idle connection is kept."""
 
+_READ_AHEAD_BYTES: Final = 16_384
+_NO_TIMEOUT: Final = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_HEADER_LINES: Final = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 _STATUS_LINE: Final = re.compile(rb"(?:\r?\n)*HTTP/[0-9]\.[0-9] ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 _END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
 _SWITCHING: Final = 101
 _FINAL: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL made ready to send to, often.
+
+    Attributes:
+        request: what the connector keeps connections under; it is never sent itself.
+        start: the request line and the headers that are the same for every request.
+    """
+
+    request: ClientRequest
+    start: str
+
+    @classmethod
+    def of(cls, url: CheckedUrl, headers: Mapping[str, str]) -> "Target":
+        """Make a checked URL ready, inside the running loop.
+
+        Args:
+            url: the URL.
+            headers: the same for every request.
+        """
+        parsed = URL(url.url, encoded=True)
+        lines = {"host": parsed.host_port_subcomponent or url.host, **headers}
+        return cls(
+            request=ClientRequest("POST", parsed, loop=asyncio.get_running_loop()),
+            start=f"POST {parsed.raw_path_qs} HTTP/1.1\r\n" + _header_lines(lines),
+        )
+
+    def message(self, headers: Mapping[str, str], body: bytes) -> bytes:
+        """Write a request.
+
+        Raises:
+            ValueError: a header's name or value would break the message.
+        """
+        head = f"{self.start}{_header_lines(headers)}content-length: {len(body)}\r\n\r\n"
+        return head.encode() + body
+
+
+def _header_lines(headers: Mapping[str, str]) -> str:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    # As many lines as headers, each whole: nothing in a name or value makes a line of its own.
+    if ":" in "".join(headers) or lines.count("\n") != len(headers) or _HEADER_LINES.fullmatch(lines) is None:
+        raise ValueError("a header's name or value holds a character that cannot be sent")
+    return lines
 
 
 class ObservedProtocol(ResponseHandler):
@@ -58,8 +112,31 @@ class ObservedProtocol(ResponseHandler):
         self._interim = 0
         self._open = False
 
+    async def ask(self, message: bytes) -> tuple[RawResponseMessage, StreamReader]:
+        """Send a request and wait for the final answer.
+
+        Returns:
+            The answer's head, and its body as it comes in.
+
+        Raises:
+            aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError: there is none, or it is not HTTP.
+        """
+        self.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=_READ_AHEAD_BYTES)
+        if self.transport is None:
+            raise ServerDisconnectedError
+        self.transport.write(message)
+        while True:
+            head, body = await self.read()
+            if head.code >= _FINAL or head.code == _SWITCHING:
+                return head, body
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether nothing of the request waits to be sent: an answer may come before that."""
+        return self.transport is not None and not self.transport.get_write_buffer_size()
+
     def set_response_params(self, **params: Any) -> None:
-        """Begin an exchange; aiohttp calls this once for each."""
+        """Begin an exchange."""
         self.exchanges += 1
         self.received = False
         self.status_code = None
@@ -73,14 +150,9 @@ class ObservedProtocol(ResponseHandler):
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
-    def finish(self, number: int) -> None:
-        """End an exchange; what comes from now on was not asked for.
-
-        Args:
-            number: of the exchange; where the connection is already in use again, nothing happens.
-        """
-        if number == self.exchanges:
-            self._open = False
+    def finish(self) -> None:
+        """End an exchange; what comes from now on was not asked for."""
+        self._open = False
 
     def data_received(self, data: bytes) -> None:
         """Read the status line, then let aiohttp read all."""
@@ -160,34 +232,35 @@ class GuardedConnector(TCPConnector):
         )
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's signature
-        """Give a connection for a request: an idle one that has nothing left over, else a new one, its peer checked.
+        """Give a connection for a request: an idle one, or a new one whose peer is checked.
 
         Raises:
             BlockedError: the peer is not allowed.
             aiohttp.ClientError: no connection could be made.
         """
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if not isinstance(protocol, ObservedProtocol):
-                raise TypeError("aiohttp no longer makes connections through _factory")
-            if protocol.exchanges == 0:
-                self._check_peer(connection)
-            elif protocol.should_close:
-                connection.close()
-                continue
-            progress = PROGRESS.get(None)
-            if progress is not None:
-                progress.stage = Stage.ANSWERING
-                progress.protocol = protocol
-                progress.key = req.connection_key
-                progress.number = protocol.exchanges + 1
-            return connection
+        connection = await super().connect(req, traces, timeout)
+        protocol = connection.protocol
+        if not isinstance(protocol, ObservedProtocol):
+            raise TypeError("aiohttp no longer makes connections through _factory")
+        if protocol.exchanges == 0:
+            self._check_peer(connection)
+        return connection
 
-    def drop_idle(self, key: ConnectionKey | None = None) -> None:
-        """Close the connections that nobody uses: those of one endpoint, or all."""
-        for one in [key] if key is not None else list(self._conns):
-            for protocol, _ in self._conns.pop(one, ()):
+    async def open(self, target: Target) -> tuple[Connection, ObservedProtocol]:
+        """Give a connection to a target; release it, or close it, whatever comes.
+
+        Raises:
+            As ``connect``.
+        """
+        connection = await self.connect(target.request, [], _NO_TIMEOUT)
+        protocol = connection.protocol
+        assert isinstance(protocol, ObservedProtocol)  # noqa: S101 - for the type checker: connect has looked
+        return connection, protocol
+
+    def drop_idle(self, target: Target | None = None) -> None:
+        """Close the connections that nobody uses: those to one target, or all."""
+        for key in list(self._conns) if target is None else [target.request.connection_key]:
+            for protocol, _ in self._conns.pop(key, ()):
                 protocol.abort()
 
     def _check_peer(self, connection: Connection) -> None:

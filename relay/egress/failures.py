@@ -7,8 +7,8 @@
     ClientConnectorDNSError                                dns
     ClientConnectorCertificateError, …SSLError             tls
     ClientConnectorError                                   connect
-    another ClientConnectionError, another OSError         reset
-    another ClientError                                    protocol
+    another ClientError, another OSError                    reset
+    HttpProcessingError                                    protocol
 
 Sentences are made here of constants and of what the system says of an error; they hold no URL, header or body.
 """
@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import (
-    ClientConnectionError,
     ClientConnectorCertificateError,
     ClientConnectorDNSError,
     ClientConnectorError,
     ClientConnectorSSLError,
     ClientError,
 )
+from aiohttp.http import HttpProcessingError
 
 from relay.core.outcomes import Failure
 from relay.egress.guard import BlockedError, LookupTimeoutError
@@ -55,7 +55,7 @@ class Explained:
     sentence: str
 
 
-def explain(error: ClientError | OSError) -> Explained:
+def explain(error: ClientError | HttpProcessingError | OSError) -> Explained:
     """Say what an exception of aiohttp or of the system means."""
     chain = _chain(error)
     blocked = next((one for one in chain if isinstance(one, BlockedError)), None)
@@ -80,7 +80,7 @@ def explain_deadline(stage: Stage, timeout_s: float) -> Explained:
             return Explained(Failure.TIMEOUT, sentence)
 
 
-def _explain_connection(error: ClientError | OSError) -> Explained:
+def _explain_connection(error: ClientError | HttpProcessingError | OSError) -> Explained:
     match error:
         case ClientConnectorCertificateError():
             words = f"the certificate is not to be trusted: {_certificate_words(error)}"
@@ -95,7 +95,7 @@ def _explain_connection(error: ClientError | OSError) -> Explained:
         case ClientConnectorError():
             words = _CONNECT_SENTENCES.get(error.os_error.errno or 0, "the connection could not be made")
             return Explained(Failure.CONNECT, words)
-        case ClientError() if not isinstance(error, ClientConnectionError):
+        case HttpProcessingError():
             return Explained(Failure.PROTOCOL, "what came back is not HTTP/1.1")
         case _:
             return Explained(Failure.RESET, "the connection ended before a status line came")

@@ -6,8 +6,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ConnectionKey
-
     from relay.egress.exchange import ObservedProtocol
 
 
@@ -27,13 +25,11 @@ class Progress:
     Attributes:
         stage: what it waits for.
         protocol: its connection, once it has one.
-        key: what that connection is kept under.
         number: which exchange of that connection it is; from the second on, the connection is a reused one.
     """
 
     stage: Stage = Stage.QUEUED
     protocol: "ObservedProtocol | None" = None
-    key: "ConnectionKey | None" = None
     number: int = 0
 
     @property
@@ -51,9 +47,13 @@ class Progress:
         """Whether a reused connection brought nothing at all: closed by the peer while it was idle."""
         return self.number > 1 and self.protocol is not None and not self.protocol.received
 
+    def connected(self, protocol: "ObservedProtocol") -> None:
+        """Go on over a connection; call before the exchange begins."""
+        self.stage, self.protocol, self.number = Stage.ANSWERING, protocol, protocol.exchanges + 1
+
     def restart(self) -> None:
         """Begin again on another connection."""
-        self.stage, self.protocol, self.key, self.number = Stage.QUEUED, None, None, 0
+        self.stage, self.protocol, self.number = Stage.QUEUED, None, 0
 
 
 PROGRESS: Final[ContextVar[Progress]] = ContextVar("progress")

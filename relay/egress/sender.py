@@ -4,19 +4,18 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Self
 
-from aiohttp import ClientConnectionError, ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
-from yarl import URL
+from aiohttp import ClientConnectionError, ClientError
+from aiohttp.http import HttpProcessingError
 
 from relay import __version__
 from relay.core.addresses import Networks
 from relay.core.netpolicy import CheckedUrl
 from relay.core.outcomes import FAILURES, Failure, StatusClass, classify
-from relay.egress.exchange import GuardedConnector
+from relay.egress.exchange import GuardedConnector, Target
 from relay.egress.failures import Explained, explain, explain_deadline
 from relay.egress.guard import LOOKUP_TIMEOUT_S, Lookup, SystemLookup
 from relay.egress.progress import PROGRESS, Progress
@@ -40,9 +39,7 @@ FIXED_HEADERS: Final = {
     "accept-encoding": "identity",
 }
 
-_NO_TIMEOUT: Final = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-_LONG_BODY_BYTES: Final = 1_048_576
-_MAX_URLS: Final = 10_000
+_MAX_TARGETS: Final = 10_000
 _UNSHOWN: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that turn the direction of text."""
 
@@ -99,14 +96,6 @@ class _Answer:
     whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """The connections of one kind, and what speaks HTTP over them."""
-
-    connector: GuardedConnector
-    session: ClientSession
-
-
 class Sender:
     """Sends requests to partners: one for each process, inside one event loop.
 
@@ -140,12 +129,12 @@ class Sender:
         self._tls = tls
         self._max_sockets = max_sockets
         self._lookup_timeout_s = lookup_timeout_s
-        self._lines: dict[bool, _Line] = {}
-        self._urls: dict[str, URL] = {}
+        self._connectors: dict[bool, GuardedConnector] = {}
+        self._targets: dict[str, Target] = {}
 
     async def __aenter__(self) -> Self:
         for listed_only in (False, True):
-            connector = GuardedConnector(
+            self._connectors[listed_only] = GuardedConnector(
                 self._lookup,
                 allow=self._allow,
                 listed_only=listed_only,
@@ -153,23 +142,13 @@ class Sender:
                 tls=self._tls,
                 lookup_timeout_s=self._lookup_timeout_s,
             )
-            session = ClientSession(
-                connector=connector,
-                headers=FIXED_HEADERS,
-                cookie_jar=DummyCookieJar(),
-                timeout=_NO_TIMEOUT,
-                auto_decompress=False,
-                read_bufsize=BODY_LIMIT_BYTES,
-                trust_env=False,
-            )
-            self._lines[listed_only] = _Line(connector, session)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for line in self._lines.values():
-            await line.session.close()
+        for connector in self._connectors.values():
+            await connector.close()
 
     async def send(self, request: OutboundRequest) -> Attempt:
         """Make one attempt.
@@ -183,84 +162,76 @@ class Sender:
         Raises:
             ValueError: the headers cannot be sent.
         """
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
+        clock = asyncio.get_running_loop().time
+        started_s = clock()
         progress = Progress()
         PROGRESS.set(progress)
         answer = _Answer()
         explained: Explained | None = None
         try:
             async with asyncio.timeout_at(started_s + request.timeout_s):
-                await _read(await self._post(request, progress), answer)
+                await self._exchange(request, progress, answer)
         except TimeoutError:
             explained = explain_deadline(progress.stage, request.timeout_s)
-        except (ClientError, OSError) as error:
+        except (ClientError, HttpProcessingError, OSError) as error:
             explained = explain(error)
-        finally:
-            if progress.protocol is not None:
-                progress.protocol.finish(progress.number)
-        duration_ms = round((loop.time() - started_s) * 1_000)
-        if explained is not None and answer.status_code is None:
-            answer.status_code = progress.status_code
-        if answer.status_code is not None:
-            return _answered(answer, answer.status_code, duration_ms)
+        duration_ms = round((clock() - started_s) * 1_000)
+        status_code = answer.status_code or progress.status_code
+        if status_code is not None:
+            return _answered(answer, status_code, duration_ms)
         if explained is None:
             raise AssertionError("an exchange without a status line ended without an error")
         if progress.overrun:
             explained = Explained(Failure.PROTOCOL, "too much came back before a status line")
         if explained.failure is Failure.EMFILE:
-            for line in self._lines.values():
-                line.connector.drop_idle()
-        return Attempt(
-            status_code=None,
-            failure=explained.failure,
-            error=f"{explained.failure}: {explained.sentence}",
-            status_class=FAILURES[explained.failure].status_class,
-            duration_ms=duration_ms,
-        )
+            for connector in self._connectors.values():
+                connector.drop_idle()
+        return _unanswered(explained, duration_ms)
 
-    async def _post(self, request: OutboundRequest, progress: Progress) -> ClientResponse:
-        line = self._lines[request.url.listed_only]
-        url = self._url(request.url.url)
+    async def _exchange(self, request: OutboundRequest, progress: Progress, answer: _Answer) -> None:
+        target = self._target(request.url)
+        connector = self._connectors[request.url.listed_only]
+        message = target.message(request.headers, request.body)
         clock = asyncio.get_running_loop().time
         sent_s = clock()
         try:
-            return await line.session.post(
-                url, data=_payload(request.body), headers=request.headers, allow_redirects=False
-            )
+            await _exchange_over(connector, target, message, progress, answer)
         except ClientConnectionError:
-            if not progress.was_stale or clock() - sent_s > STALE_WITHIN_S:
+            if answer.status_code is not None or not progress.was_stale or clock() - sent_s > STALE_WITHIN_S:
                 raise
-        line.connector.drop_idle(progress.key)
-        progress.restart()
-        return await line.session.post(url, data=_payload(request.body), headers=request.headers, allow_redirects=False)
+            connector.drop_idle(target)
+            progress.restart()
+            await _exchange_over(connector, target, message, progress, answer)
 
-    def _url(self, text: str) -> URL:
-        url = self._urls.get(text)
-        if url is None:
-            if len(self._urls) >= _MAX_URLS:
-                self._urls.clear()
-            url = self._urls[text] = URL(text, encoded=True)
-        return url
-
-
-def _payload(body: bytes) -> bytes | BytesIO:
-    """Hand a long body over in pieces, so that the event loop is not held up."""
-    return body if len(body) <= _LONG_BODY_BYTES else BytesIO(body)
+    def _target(self, url: CheckedUrl) -> Target:
+        target = self._targets.get(url.url)
+        if target is None:
+            if len(self._targets) >= _MAX_TARGETS:
+                self._targets.clear()
+            target = self._targets[url.url] = Target.of(url, FIXED_HEADERS)
+        return target
 
 
-async def _read(response: ClientResponse, answer: _Answer) -> None:
-    """Read the body up to its limit; what is left over costs the connection."""
-    answer.status_code = response.status
-    answer.retry_after = response.headers.get("retry-after")
-    content = response.content
+async def _exchange_over(
+    connector: GuardedConnector, target: Target, message: bytes, progress: Progress, answer: _Answer
+) -> None:
+    """Send over one connection and read the answer up to its limit; what is left over costs the connection."""
+    connection, protocol = await connector.open(target)
     try:
-        while len(answer.body) < BODY_LIMIT_BYTES and not content.at_eof():
-            answer.body += await content.read(BODY_LIMIT_BYTES - len(answer.body))
-        answer.whole = content.at_eof()
+        progress.connected(protocol)
+        head, body = await protocol.ask(message)
+        answer.status_code = head.code
+        answer.retry_after = head.headers.get("retry-after")
+        while len(answer.body) < BODY_LIMIT_BYTES and not body.at_eof():
+            answer.body += await body.read(BODY_LIMIT_BYTES - len(answer.body))
+        answer.whole = body.at_eof()
     finally:
-        if not response.closed:
-            response.close()
+        protocol.finish()
+        if answer.whole and protocol.all_sent:
+            connection.release()
+        else:
+            protocol.abort()  # nobody waits until a peer that does not read has got the rest
+            connection.close()
 
 
 def _answered(answer: _Answer, status_code: int, duration_ms: int) -> Attempt:
@@ -280,6 +251,16 @@ def _answered(answer: _Answer, status_code: int, duration_ms: int) -> Attempt:
         response_excerpt=_excerpt(answer.body),
         truncated=not answer.whole,
         retry_after=answer.retry_after,
+    )
+
+
+def _unanswered(explained: Explained, duration_ms: int) -> Attempt:
+    return Attempt(
+        status_code=None,
+        failure=explained.failure,
+        error=f"{explained.failure}: {explained.sentence}",
+        status_class=FAILURES[explained.failure].status_class,
+        duration_ms=duration_ms,
     )
 
 

@@ -104,6 +104,10 @@ class Sink:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}/hooks"
 
+    async def idle(self) -> None:
+        """Wait until no connection is being served."""
+        await asyncio.gather(*self._tasks)
+
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer, self.connections))

@@ -368,6 +368,38 @@ async def test_hanging_partners_do_not_hold_up_the_others(sender: Sender) -> Non
         assert {attempt.failure for attempt in await asyncio.gather(*stuck)} == {"timeout"}
 
 
+async def test_a_peer_that_does_not_read_is_left_at_the_deadline_with_what_it_has(sender: Sender) -> None:
+    body = b"x" * 20_000_000
+    given_up = asyncio.Event()
+    got_bytes = 0
+
+    async def answer(call: Call) -> None:
+        nonlocal got_bytes
+        await given_up.wait()
+        with contextlib.suppress(OSError):
+            while data := await call.reader.read(65_536):
+                got_bytes += len(data)
+
+    async with Sink(answer, raw=True) as sink:
+        attempt = await post(sender, sink.url, body=body, timeout_s=DEADLINE_S)
+        given_up.set()
+        await sink.idle()
+    assert attempt.failure == "timeout"
+    assert got_bytes < len(body)
+
+
+async def test_an_answer_that_comes_before_the_request_is_sent_costs_the_connection(sender: Sender) -> None:
+    async def answer(call: Call) -> None:
+        await call.send(b"HTTP/1.1 413 No\r\ncontent-length: 0\r\n\r\n")
+        await call.gone()
+
+    async with Sink(answer, raw=True) as sink:
+        for _ in range(2):
+            attempt = await post(sender, sink.url, body=b"x" * 20_000_000)
+            assert attempt.status_code == 413
+    assert sink.connections == 2
+
+
 async def test_a_cancelled_attempt_closes_its_connection_and_nothing_else(sender: Sender) -> None:
     cut_off = asyncio.Event()
 
