@@ -202,9 +202,7 @@ class Parts:
             redis=self.redis,
             pop=self.pop,
             lanes=self.lanes,
-            endpoints=Endpoints(
-                subscriptions=self.subscriptions, vault=self.vault, allow=LOOPBACK, policy=self.policy
-            ),
+            endpoints=Endpoints(subscriptions=self.subscriptions, vault=self.vault, allow=LOOPBACK, policy=self.policy),
             brands=self.brands,
             sender=sender,
             committer=self.committer,

@@ -85,7 +85,9 @@ async def test_the_story_of_an_order_arrives_in_order_though_attempts_fail(parts
         story: dict[str, list[str]] = defaultdict(list)
         for call in endpoint.calls:
             story[call.event["subject"]].append(call.event["data"]["order"]["status"])
-        assert all(statuses == sorted(statuses, key=["pending", "accepted", "delivered"].index) for statuses in story.values())
+        assert all(
+            statuses == sorted(statuses, key=["pending", "accepted", "delivered"].index) for statuses in story.values()
+        )
         assert {len(statuses) for statuses in story.values()} == {9}
         bodies: dict[str, set[bytes]] = defaultdict(set)
         for call in endpoint.calls:
