@@ -60,7 +60,7 @@ class BrandWatch:
         self._flying: set[asyncio.Task[None]] = set()
         self._end: Watched | None = None
         self._epoch: int | None = None
-        self._asked = False
+        self._asked = claim.asked
         self.looks = 0
 
     def poke(self) -> None:
@@ -131,7 +131,8 @@ class BrandWatch:
         """Renew the lease when no look has done so, and hear what others want."""
         if self._asked:
             self._asked = False
-            self._go_on()
+            if await self._still_ours():
+                self._go_on()
         if self._book.now_ms() - self._book.noted_ms >= RENEW_MS:
             await self._noted(await self._book.write())
         await self._noted(self._looks.observer.last_note)
@@ -140,21 +141,25 @@ class BrandWatch:
     async def _noted(self, noted: Noted | None) -> None:
         if noted is None:
             return
-        if noted.asked:
-            self._go_on()
-        if self._epoch is not None and noted.brands_epoch != self._epoch:
-            stored = await self._ctx.brands.get(self._claim.brand)
-            if stored is None or not stored.value.enabled:
-                self._end = Watched(None)
-                return
-            if stored.value.generation != self._book.brand.generation:
-                self._end = Watched(0)
-                return
-            changed = self._looks.brand != stored.value
-            self._take(stored)
-            if changed:
-                self._go_on()
+        changed = self._epoch is not None and noted.brands_epoch != self._epoch
         self._epoch = noted.brands_epoch
+        if (changed or noted.asked) and await self._still_ours() and noted.asked:
+            self._go_on()
+
+    async def _still_ours(self) -> bool:
+        """Go by the brand's document as it is now; False when there is nothing to watch any more."""
+        stored = await self._ctx.brands.get(self._claim.brand)
+        if stored is None or not stored.value.enabled:
+            self._end = Watched(None)
+            return False
+        if stored.value.generation != self._book.brand.generation:
+            self._end = Watched(0)
+            return False
+        changed = self._looks.brand != stored.value
+        self._take(stored)
+        if changed:
+            self._go_on()
+        return True
 
     def _go_on(self) -> None:
         try_again(self._book.brand, self._looks.feeds())

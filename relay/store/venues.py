@@ -140,10 +140,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A brand taken, and the proof of it."""
+    """A brand taken, and the proof of it.
+
+    Attributes:
+        asked: somebody wants a look now, whatever failed before.
+    """
 
     brand: str
     fence: Fence
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +195,9 @@ class PollStore:
         now_ms, next_ms, taken = await self._scripts.run(
             "poll_claim", [keys.POLLS_DUE], [owner, most, LEASE_MS, keys.poll_lease("")]
         )
-        claims = tuple(Claim(name.decode(), _fence(name.decode(), number)) for name, number in taken)
+        claims = tuple(
+            Claim(name.decode(), _fence(name.decode(), number), bool(asked)) for name, number, asked in taken
+        )
         return Claims(now_ms, None if next_ms < 0 else next_ms, claims)
 
     async def note(

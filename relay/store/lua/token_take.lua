@@ -2,7 +2,7 @@
 -- token_take.lua: give a brand's token, or say who fetches a new one.
 --
 -- KEYS  1 token of the brand (hash)
--- ARGV  1 version of the credentials  2 owner, a random name  3 ms that a renewal may take  4 generation of a token that
+-- ARGV  1 version of the credentials (of which brand/number: a lower number is out of date)  2 owner, a random name  3 ms that a renewal may take  4 generation of a token that
 --       Clopos has refused, or ''
 -- Returns { 'token', sealed token, generation, ms it is good for, ms until it should be renewed }
 --         { 'renew', failures before, generation to replace }  the caller signs in, and says how that went
@@ -17,6 +17,13 @@ local state = redis.call('HMGET', KEYS[1], 'version', 'sealed', 'generation', 'e
 local sealed, generation = state[2], state[3] or '0'
 local ends, renew, busy = tonumber(state[4] or '0'), tonumber(state[5] or '0'), tonumber(state[6] or '0')
 local failures, retry = tonumber(state[7] or '0'), tonumber(state[8] or '0')
+
+local function parts(version) return string.match(version or '', '^(.*)/(%d+)$') end
+local of, number = parts(ARGV[1])
+local stored_of, stored_number = parts(state[1])
+if of and of == stored_of and tonumber(number) < tonumber(stored_number) then
+  return { 'held', 200, 'stale', 'the brand was changed meanwhile', 0 }
+end
 
 if state[1] ~= ARGV[1] then
   -- Other credentials: neither the token nor its failures say anything of them.
