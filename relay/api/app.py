@@ -33,6 +33,7 @@ from relay.api.limits import check_head
 from relay.api.operations import Operation
 from relay.api.probes import probes
 from relay.api.problems import ProblemError, respond, translate
+from relay.api.scrape import scrape_route
 from relay.api.services import Services
 from relay.api.trail import Trail
 
@@ -64,8 +65,9 @@ def create_app(services: Services) -> ASGIApp:
     trail = Trail(services.audit, now_ms=services.now_ms)
     by_path = groupby(sorted(OPERATIONS, key=lambda each: each.path), key=lambda each: each.path)
     routes = [Route(path, PathEndpoint(services, list(group), trail)) for path, group in by_path]
+    metrics = scrape_route(services.scraper, metrics_digest=services.metrics_digest)
     app = Starlette(
-        routes=[*probes(services), *routes],
+        routes=[*probes(services), metrics, *routes],
         exception_handlers={HTTPException: _http_error, Exception: _error},
     )
     app.router.redirect_slashes = False

@@ -18,17 +18,20 @@ from relay.api.auth import digest_of
 from relay.api.limits import MAX_HEAD_BYTES, BoundedProtocol
 from relay.api.probes import livez
 from relay.api.problems import respond, translate
+from relay.api.scrape import NOTHING, Scraper, answer_scrape
 from relay.api.services import Services
 from relay.api.waiting import Waiting
 from relay.bootstrap import Relay, open_relay, wall_ms
 from relay.core.errors import StoreAwayError
 from relay.egress.guard import SystemLookup
+from relay.metrics import exposition
 from relay.settings import Settings
 from relay.store.apikeys import ApiKeyStore
 from relay.store.audit import AuditStore
 from relay.store.away import STORE_ERRORS
 from relay.store.brand_state import BrandStates
 from relay.store.connection import RedisUnusableError, Timeouts
+from relay.store.figures import FigureStore
 from relay.store.idempotency import IdempotencyStore
 from relay.store.lane_log import LaneLog
 
@@ -67,7 +70,7 @@ async def serve(
     except OSError as error:
         logs.event("cannot listen", level="error", exc=error, host=settings.host, port=settings.port)
         return FAILED
-    door = _Door()
+    door = _Door(_starting(settings))
     server = _Server(door)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     opening = asyncio.create_task(_behind(door, settings, stopping))
@@ -112,9 +115,9 @@ async def _behind(door: "_Door", settings: Settings, stopping: asyncio.Event) ->
 class _Door:
     """The application that is served: one that says 503 until the real one is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.closed = asyncio.Event()
-        self._app: ASGIApp = _starting
+        self._app = app
         self._let_go: Callable[[], None] = lambda: None
 
     def open(self, app: ASGIApp, let_go: Callable[[], None]) -> None:
@@ -129,11 +132,22 @@ class _Door:
         await self._app(scope, receive, send)
 
 
-async def _starting(scope: Scope, receive: Receive, send: Send) -> None:
-    request = Request(scope, receive)
+def _starting(settings: Settings) -> ASGIApp:
+    """What is answered before Redis was there for the first time: that this process lives, and that Redis is away."""
     away = StoreAwayError("Redis does not answer, since this process began.")
-    response = await livez(request) if request.url.path == "/livez" else respond(translate(away).problem)
-    await response(scope, receive, send)
+    metrics_digest = None if settings.metrics_token is None else digest_of(settings.metrics_token)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        if request.url.path == "/livez":
+            response = await livez(request)
+        elif request.url.path == "/metrics":
+            response = answer_scrape(request, exposition(NOTHING), metrics_digest=metrics_digest)
+        else:
+            response = respond(translate(away).problem)
+        await response(scope, receive, send)
+
+    return app
 
 
 class _Server(uvicorn.Server):
@@ -228,4 +242,12 @@ def services_of(relay: Relay) -> Services:
         now_ms=wall_ms,
         random_bytes=secrets.token_bytes,
         wake=relay.wake,
+        scraper=Scraper(
+            figures=FigureStore(relay.redis, relay.scripts, subscriptions=stores.subscriptions, brands=stores.brands),
+            polls=stores.polls,
+            quota=stores.quota,
+            presence=stores.presence,
+            now_ms=wall_ms,
+        ),
+        metrics_digest=None if settings.metrics_token is None else digest_of(settings.metrics_token),
     )

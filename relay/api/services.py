@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from relay.api.scrape import Scraper
 from relay.api.throttle import Throttle
 from relay.api.waiting import Waiting
 from relay.core.addresses import Address, Networks
@@ -40,6 +41,7 @@ class Services:
         lookup: resolves a host name to all its addresses; raises OSError.
         now_ms: wall clock, epoch ms.
         random_bytes: from a cryptographic source.
+        metrics_digest: of ``RELAY_METRICS_TOKEN``; None without one.
         wake: somebody for work of a kind.
         tests_of_one: how often one subscription is tested.
         tests_of_all: how often all of them are.
@@ -77,5 +79,7 @@ class Services:
     now_ms: Callable[[], int]
     random_bytes: Callable[[int], bytes]
     wake: Callable[[str], Awaitable[None]]
+    scraper: Scraper
+    metrics_digest: str | None
     tests_of_one: Throttle = field(default_factory=lambda: Throttle(interval_s=3.0, burst=10))
     tests_of_all: Throttle = field(default_factory=lambda: Throttle(interval_s=0.2, burst=50))

@@ -36,8 +36,7 @@ class BrandStates:
         found = await self._polls.found(brand.brand, generation=brand.generation)
         quota = await self._quota.state(Account(brand.integrator_id, brand.brand))
         ends_ms = await self._redis.hget(keys.token(brand.brand), "ends")
-        ids = list(found.brand.venues) if brand.venues is None else list(brand.venues)
-        venues = {venue_id: found.venues.get(venue_id, VenueState()) for venue_id in ids}
+        venues = _venues(brand, found)
         status = _status(brand, found, venues)
         return {
             "status": status,
@@ -61,6 +60,17 @@ class BrandStates:
                 ],
             },
         }
+
+
+def status_of(brand: Brand, found: Found) -> str:
+    """``waiting``, ``ok``, ``failing`` or ``disabled``."""
+    return _status(brand, found, _venues(brand, found))
+
+
+def _venues(brand: Brand, found: Found) -> dict[int, VenueState]:
+    """The venues that are looked at."""
+    ids = list(found.brand.venues) if brand.venues is None else list(brand.venues)
+    return {venue_id: found.venues.get(venue_id, VenueState()) for venue_id in ids}
 
 
 def _status(brand: Brand, found: Found, venues: dict[int, VenueState]) -> str:
