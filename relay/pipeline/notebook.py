@@ -41,8 +41,6 @@ class Notebook:
         self._habits_ms = now_ms
         self._bad: dict[str, bytes] = {}
         self.noted_ms = now_ms
-        self.notes = 0
-        self.epoch: int | None = None
 
     @property
     def brand(self) -> BrandState:
@@ -91,6 +89,12 @@ class Notebook:
             self._base_ms, self._base_s = noted.now_ms, time.monotonic()
             self.noted_ms = noted.now_ms
             return noted
+
+    async def write_all(self) -> Noted | None:
+        """Write everything that is known: Redis has lost what was written last."""
+        self._brand_as_written, self._habits_ms = b"", 0
+        self._bad = {name: encode(row) for name, row in self.found.bad.items()} | self._bad
+        return await self.write(venues=self.found.venues, orders=self.found.open_orders)
 
     def set_aside(self, feed: str, venue_id: int | None, rows: Sequence[BadRow]) -> int:
         """Keep rows that cannot be read, to be shown; how many of them are new in content."""

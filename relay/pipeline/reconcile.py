@@ -105,7 +105,7 @@ async def _read_window(
         covered = max(covered, (at.number - 1) * at.rows + page.rows)
         if not page.keys:
             continue
-        if most and compared.lowest is not None and max(key.id for key in page.keys) < compared.lowest:
+        if at.overlaps and compared.lowest is not None and max(key.id for key in page.keys) < compared.lowest:
             return compared  # no overlap: rows went away under the reading
         compared.lowest = min(*(key.id for key in page.keys), compared.lowest or page.keys[0].id)
         created = [when for key in page.keys if (when := moment(key.created_at)) is not None]
@@ -118,10 +118,17 @@ async def _read_window(
 
 @dataclass(frozen=True, slots=True)
 class PageAt:
-    """A page to ask for: its number, and rows on each page; 0 for as many as Clopos likes."""
+    """A page to ask for.
+
+    Attributes:
+        number: from 1.
+        rows: on each page; 0 for as many as Clopos likes.
+        overlaps: it begins before the end of what is covered.
+    """
 
     number: int
     rows: int
+    overlaps: bool = False
 
 
 def overlapping_page(covered: int, most: int) -> PageAt:
@@ -134,7 +141,12 @@ def overlapping_page(covered: int, most: int) -> PageAt:
     if not covered:
         return PageAt(1, most)
     furthest = max(range(1, most + 1), key=lambda rows: ((covered - 1) // rows + 1) * rows)
-    return PageAt((covered - 1) // furthest + 1, furthest)
+    number = (covered - 1) // furthest + 1
+    if number * furthest > covered:
+        return PageAt(number, furthest, overlaps=True)
+    # With few rows on a page there may be none that both overlaps and goes further.
+    rows = max(rows for rows in range(1, most + 1) if covered % rows == 0)
+    return PageAt(covered // rows + 1, rows)
 
 
 def _all_read(tally: Tally) -> bool:

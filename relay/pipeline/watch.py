@@ -143,6 +143,10 @@ class BrandWatch:
             return
         changed = self._epoch is not None and noted.brands_epoch != self._epoch
         self._epoch = noted.brands_epoch
+        if noted.went_back:
+            logs.event("redis went back in time", level="warning", brand=self._claim.brand)
+            self._looks.look_again(compare=True)
+            await self._book.write_all()
         if (changed or noted.asked) and await self._still_ours() and noted.asked:
             self._go_on()
 

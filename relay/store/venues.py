@@ -173,13 +173,13 @@ class Noted:
         now_ms: Redis' clock.
         brands_epoch: moves when a brand's document changes.
         asked: somebody wants a look now.
-        notes: grows with each note of the brand; less than before: Redis went back in time.
+        went_back: Redis has gone back in time since this process' last note of the brand, or lost all.
     """
 
     now_ms: int
     brands_epoch: int
     asked: bool
-    notes: int
+    went_back: bool
 
 
 class PollStore:
@@ -189,6 +189,7 @@ class PollStore:
         self._redis = redis
         self._scripts = scripts
         self._epoch_key = brands_epoch_key
+        self._notes: dict[str, int] = {}
 
     async def claim(self, owner: str, *, most: int) -> Claims:
         """Take brands that are due."""
@@ -233,7 +234,12 @@ class PollStore:
             ],
             args,
         )
-        return None if reply[0] < 0 else Noted(reply[0], reply[1], bool(reply[2]), reply[3])
+        if reply[0] < 0:
+            return None
+        now_ms, epoch, asked, notes = reply
+        went_back = notes <= self._notes.get(claim.brand, 0)
+        self._notes[claim.brand] = notes
+        return Noted(now_ms, epoch, bool(asked), went_back)
 
     async def release(self, claim: Claim, *, due_in_ms: int | None) -> None:
         """Give a brand back; None: it is not to be looked at any more."""
