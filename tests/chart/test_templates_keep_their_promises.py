@@ -477,6 +477,24 @@ def test_keda_looks_at_what_moves_or_at_the_queue(rendered: dict[str, list[Objec
     assert sentinel["spec"]["triggers"][0]["type"] == "redis-sentinel"
 
 
+@pytest.mark.parametrize("monitor", [True, False])
+def test_prometheus_understands_the_queries_of_keda(
+    helm: Any, tool: Callable[[str], str], tmp_path: Path, *, monitor: bool
+) -> None:
+    objects = helm.template(
+        merged(merged(ENOUGH, CHANGES["keda by metrics"]), {"serviceMonitor": {"enabled": monitor}})
+    )
+    queries = [each["spec"]["triggers"][0]["metadata"]["query"] for each in kind(objects, "ScaledObject")]
+    assert ['namespace="relay",service="r-clopos-relay"' in query for query in queries] == [monitor, monitor]
+    rules = [{"record": f"keda:{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "keda", "rules": rules}]}))
+    result = subprocess.run(
+        [tool("promtool"), "check", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_the_job_applies_the_yaml_with_the_secrets_it_names(rendered: dict[str, list[Object]]) -> None:
     objects = rendered["apply"]
     (job,) = kind(objects, "Job")
