@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import httpx2 as httpx
 
@@ -32,6 +34,7 @@ class Machine:
         self._mark = f"MACHINE={secrets.token_hex(16)}"
         self._changed = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
+        self._readers: list[threading.Thread] = []
 
     def start(self, *words: str, **settings: str) -> None:
         """Start a command; do not wait."""
@@ -52,13 +55,16 @@ class Machine:
             },
         )
         for stream, lines in ((self._process.stdout, self.out), (self._process.stderr, self.err)):
-            threading.Thread(target=self._read, args=(stream, lines), daemon=True).start()
+            reader = threading.Thread(target=self._read, args=(stream, lines), daemon=True)
+            reader.start()
+            self._readers.append(reader)
 
-    def _read(self, stream: Iterator[str], lines: list[str]) -> None:
-        for line in stream:
-            with self._changed:
-                lines.append(line.rstrip("\n"))
-                self._changed.notify_all()
+    def _read(self, stream: TextIO, lines: list[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._changed:
+                    lines.append(line.rstrip("\n"))
+                    self._changed.notify_all()
 
     def until(self, condition: Callable[[], object], *, timeout_s: float = PATIENCE_S) -> None:
         """Wait until what was printed, or what can be asked, fulfils a condition."""
@@ -92,15 +98,17 @@ class Machine:
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 environ = (folder / "environ").read_bytes().split(b"\0")
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                 state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-                if self._mark.encode() in environ and state not in "ZX":
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                ours = self._mark.encode() in environ or str(self.data_dir) in command  # Redis writes over its environ
+                if ours and state not in "ZX":
+                    found[int(folder.name)] = command
         return found
 
-    def pid_of(self, part: str) -> int:
-        """Id of the process whose command line holds this."""
-        (pid,) = [pid for pid, command in self.processes().items() if re.search(part, command)]
-        return pid
+    def pid_of(self, part: str) -> int | None:
+        """Id of the process whose command line holds this; None if there is none, or it was not the only one."""
+        found = [pid for pid, command in self.processes().items() if re.search(part, command)]
+        return found[0] if len(found) == 1 else None
 
     @property
     def token(self) -> str:
@@ -117,10 +125,8 @@ class Machine:
             self._process.kill()
             self._process.wait()
         self.until(lambda: not self.processes(), timeout_s=20)
-        if self._process is not None:
-            for stream in (self._process.stdout, self._process.stderr):
-                assert stream is not None
-                stream.close()
+        for reader in self._readers:
+            reader.join(timeout=20)
 
 
 def free_port() -> int:
@@ -131,10 +137,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def machine(folder: Path) -> Iterator[Machine]:
-    """A machine that leaves no process behind."""
-    made = Machine(folder)
-    try:
-        yield made
-    finally:
-        made.close()
+def machine() -> Iterator[Machine]:
+    """A machine that leaves no process behind. Its folder has a short name, as it is to hold a socket."""
+    with tempfile.TemporaryDirectory(prefix="relay-") as folder:
+        made = Machine(Path(folder))
+        try:
+            yield made
+        finally:
+            made.close()

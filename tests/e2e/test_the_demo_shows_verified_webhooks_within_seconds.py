@@ -2,15 +2,14 @@ import re
 import signal
 import socket
 import time
-from pathlib import Path
 
 from tests.e2e.machines import machine
 
 TYPES = re.compile(r"\b((?:order|station|venue)\.[a-z_]+)\b.*\bverified\b")
 
 
-def test_the_demo_shows_verified_webhooks_within_seconds_and_stops_cleanly(tmp_path: Path) -> None:
-    with machine(tmp_path) as demo:
+def test_the_demo_shows_verified_webhooks_within_seconds_and_stops_cleanly() -> None:
+    with machine() as demo:
         started_s = time.monotonic()
         demo.start("demo")
 
@@ -35,8 +34,8 @@ def test_the_demo_shows_verified_webhooks_within_seconds_and_stops_cleanly(tmp_p
         assert "Traceback" not in demo.said()
 
 
-def test_a_port_that_is_taken_is_told_and_another_one_used(tmp_path: Path) -> None:
-    with machine(tmp_path) as demo, socket.create_server(("127.0.0.1", demo.port)):
+def test_a_port_that_is_taken_is_told_and_another_one_used() -> None:
+    with machine() as demo, socket.create_server(("127.0.0.1", demo.port)):
         demo.start("demo")
         demo.until(lambda: any("Webhooks as they arrive" in line for line in demo.out))
         assert f"port {demo.port} is taken: using " in "\n".join(demo.out)

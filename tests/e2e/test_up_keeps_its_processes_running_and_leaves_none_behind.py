@@ -1,7 +1,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,8 +22,8 @@ BRAND = {
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Machine]:
-    with machine(tmp_path) as up:
+def up() -> Iterator[Machine]:
+    with machine() as up:
         up.start("up")
         up.until_ready()
         yield up
@@ -57,6 +56,7 @@ def test_killing_it_takes_all_of_it_along_and_the_next_one_goes_on(up: Machine) 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_process_that_is_killed_is_started_again_and_that_is_said(up: Machine, role: str) -> None:
     pid = up.pid_of(ROLES[role])
+    assert pid is not None
     os.kill(pid, signal.SIGKILL)
     up.until(lambda: any('"process ended"' in line and role in line and "SIGKILL" in line for line in up.err))
     up.until(lambda: pid not in up.processes() and up.pid_of(ROLES[role]))
@@ -68,17 +68,17 @@ def test_a_process_that_is_killed_is_started_again_and_that_is_said(up: Machine,
     up.until(answers) if role != "api" else up.until_ready()
 
 
-def test_a_second_one_on_the_same_directory_is_refused(up: Machine, tmp_path: Path) -> None:
-    with machine(tmp_path) as second:
-        second.start("up")
+def test_a_second_one_on_the_same_directory_is_refused(up: Machine) -> None:
+    with machine() as second:
+        second.start("up", RELAY_DATA_DIR=str(up.data_dir))
         assert second.ended() == 1, second.said()
         assert "another relay runs on" in second.said()
         assert second.processes() == {}
     assert up.pid_of(ROLES["api"])
 
 
-def test_a_port_that_is_taken_is_told(up: Machine, tmp_path: Path) -> None:
-    with machine(tmp_path / "other") as second:
+def test_a_port_that_is_taken_is_told(up: Machine) -> None:
+    with machine() as second:
         second.start("up", RELAY_PORT=str(up.port))
         assert second.ended() == 1, second.said()
         assert f"cannot listen on 127.0.0.1 port {up.port}" in second.said()
