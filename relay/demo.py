@@ -82,7 +82,7 @@ async def run_demo(
     supervisor.stop_on_signals()
     try:
         supervisor.start(
-            _child(environ, "sandbox", "--port", str(sandbox_port)),
+            _child(environ, "sandbox", "--port", str(sandbox_port), "--scenario", "evening"),
             _child(environ, "receive", "--port", str(receiver_port), "--json"),
         )
         ready = await start_up(settings, _CREW, supervisor, place=data_dir.redis(DEMO, lasting=False), environ=environ)

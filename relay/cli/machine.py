@@ -151,7 +151,13 @@ _host = click.option("--host", default="127.0.0.1", show_default=True, help="Add
 @main.command()
 @_host
 @_port(8090)
-@click.option("--scenario", callback=_scenario, default="evening", show_default=True, help="What happens by itself.")
+@click.option(
+    "--scenario",
+    callback=_scenario,
+    default="none",
+    show_default=True,
+    help="What happens by itself: evening, rush, quiet.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same orders.")
 def sandbox(host: str, port: int, scenario: str, seed: int) -> None:
     """Run a stand-in for Clopos, to try things with."""
