@@ -1,0 +1,131 @@
+"""Is everything well, and if not, what is wrong and why?  Pure: what the API says of each part in, findings out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from relay.api.ui.formats import epoch_ms, plural, span
+from relay.api.ui.statuses import BY_THE_OPERATOR, Level
+
+STALE_S: Final = 120.0
+VERY_STALE_S: Final = 300.0
+OLD_BACKLOG_S: Final = 60.0
+"""As the alerts of the chart have them: RelayBrandStale, RelayBrandNotPolled, RelayBacklogOld."""
+
+_IDLE: Final = {
+    "poll": "Nothing looks at Clopos: no worker of the queue poll is alive.",
+    "deliver": "Nothing is sent: no worker of the queue deliver is alive.",
+    "maintain": "Nothing is tidied up or compared: no worker of the queue maintain is alive.",
+}
+"""What it means that no worker takes a queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes:
+        what: a sentence.
+        why: the reason, in whose words it may be.
+        since_ms: when it began.
+        link: where more is to be seen, and something done.
+        link_text: what is there.
+    """
+
+    level: Level
+    what: str
+    why: str | None = None
+    since_ms: int | None = None
+    link: str | None = None
+    link_text: str = "Look"
+
+
+def findings(
+    *,
+    brands: Sequence[Mapping[str, Any]],
+    subscriptions: Sequence[Mapping[str, Any]],
+    errors: Mapping[str, str],
+    workers: Mapping[str, int],
+    unaccounted: int,
+    now_ms: int,
+) -> list[Finding]:
+    """Everything that is not as it should be, what matters most first.
+
+    Args:
+        brands: as ``GET /v1/brands`` has them; empty for a partner.
+        subscriptions: as ``GET /v1/subscriptions`` has them.
+        errors: what a subscription's last failed attempt ended with, by id.
+        workers: how many live, by queue; empty where that is not the reader's business.
+        unaccounted: of the ledger.
+        now_ms: epoch ms.
+    """
+    found = [Finding(Level.BAD, _IDLE[kind]) for kind, living in workers.items() if not living]
+    if unaccounted:
+        found.append(
+            Finding(Level.BAD, f"The ledger does not close: {plural(unaccounted, 'delivery', 'deliveries')} missing.")
+        )
+    for brand in brands:
+        found += _of_brand(brand, now_ms)
+    for subscription in subscriptions:
+        found += _of_subscription(subscription, errors.get(subscription["id"]), now_ms)
+    return sorted(found, key=lambda each: each.level.rank)
+
+
+def oldest_look_s(brand: Mapping[str, Any], now_ms: int) -> float | None:
+    """Age of the oldest venue's last look; None before the first, or where orders are not looked at."""
+    looks = [epoch_ms(venue["orders"]["last_poll_at"]) for venue in brand["state"]["venues"]]
+    if not looks or any(look is None for look in looks) or not brand["poll"]["orders"]:
+        return None
+    return max(0.0, (now_ms - min(look for look in looks if look is not None)) / 1000)
+
+
+def waiting_s(subscription: Mapping[str, Any], now_ms: int) -> float | None:
+    """Age of the oldest event that waits for a subscription."""
+    oldest = epoch_ms(subscription["state"]["oldest_pending_at"])
+    return None if oldest is None else max(0.0, (now_ms - oldest) / 1000)
+
+
+def name_of(subscription: Mapping[str, Any]) -> str:
+    """What people call a subscription: its name, else its id."""
+    return str(subscription["name"] or subscription["id"])
+
+
+def _of_brand(brand: Mapping[str, Any], now_ms: int) -> Iterator[Finding]:
+    name, state = brand["brand"], brand["state"]
+    link = f"/ui/brands/{name}"
+    if state["status"] == "failing":
+        since_ms = epoch_ms(state["since"])
+        yield Finding(Level.BAD, f"Brand {name} cannot be looked at.", state["error"], since_ms, link, "Brand")
+    elif state["error"]:
+        yield Finding(Level.WARN, f"Brand {name} has trouble with part of what it looks at.", state["error"], link=link)
+    age_s = oldest_look_s(brand, now_ms)
+    if state["status"] == "ok" and age_s is not None and age_s > STALE_S:
+        level = Level.BAD if age_s > VERY_STALE_S else Level.WARN
+        yield Finding(level, f"Brand {name} was not looked at for {span(age_s)}.", link=link, link_text="Brand")
+    count = state["set_aside"]["count"]
+    if count:
+        what = f"{plural(count, 'row', 'rows')} of brand {name} cannot be read, and {'is' if count == 1 else 'are'} set aside."
+        yield Finding(Level.WARN, what, state["set_aside"]["rows"][0]["reason"], link=link, link_text="Brand")
+
+
+def _of_subscription(subscription: Mapping[str, Any], error: str | None, now_ms: int) -> Iterator[Finding]:
+    name, state = name_of(subscription), subscription["state"]
+    link = f"/ui/subscriptions/{subscription['id']}"
+    failing_ms = epoch_ms(state["failing_since"])
+    waits_s = waiting_s(subscription, now_ms)
+    if state["status"] == "disabled" and state["disabled_reason"] != BY_THE_OPERATOR:
+        waiting = f" {plural(state['pending'], 'event waits', 'events wait')}." if state["pending"] else ""
+        why = f"{_sentence(state['disabled_reason'] or 'it is not known why')}{waiting}"
+        yield Finding(Level.BAD, f"{name} is disabled: nothing is sent to it.", why, None, link, "Subscription")
+    elif state["status"] == "active" and failing_ms is not None:
+        yield Finding(Level.WARN, f"{name} does not take what it is sent.", error, failing_ms, link, "Subscription")
+    elif state["status"] == "active" and subscription["url"] and waits_s is not None and waits_s > OLD_BACKLOG_S:
+        what = f"{name} is behind: its oldest event waits for {span(waits_s)}."
+        yield Finding(Level.WARN, what, link=link, link_text="Subscription")
+    if state["dead"]:
+        what = f"{plural(state['dead'], 'delivery', 'deliveries')} to {name} {'was' if state['dead'] == 1 else 'were'} given up."
+        yield Finding(Level.WARN, what, error, None, f"/ui/dead?subscription={subscription['id']}", "Retry them")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
