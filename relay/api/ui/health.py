@@ -104,7 +104,8 @@ def _of_brand(brand: Mapping[str, Any], now_ms: int) -> Iterator[Finding]:
         yield Finding(level, f"Brand {name} was not looked at for {span(age_s)}.", link=link, link_text="Brand")
     count = state["set_aside"]["count"]
     if count:
-        what = f"{plural(count, 'row', 'rows')} of brand {name} cannot be read, and {'is' if count == 1 else 'are'} set aside."
+        rows = plural(count, "row is", "rows are")
+        what = f"Brand {name}: {rows} set aside, as they cannot be read."
         yield Finding(Level.WARN, what, state["set_aside"]["rows"][0]["reason"], link=link, link_text="Brand")
 
 
@@ -123,7 +124,8 @@ def _of_subscription(subscription: Mapping[str, Any], error: str | None, now_ms:
         what = f"{name} is behind: its oldest event waits for {span(waits_s)}."
         yield Finding(Level.WARN, what, link=link, link_text="Subscription")
     if state["dead"]:
-        what = f"{plural(state['dead'], 'delivery', 'deliveries')} to {name} {'was' if state['dead'] == 1 else 'were'} given up."
+        given_up = plural(state["dead"], "delivery was", "deliveries were")
+        what = f"{name}: {given_up} given up."
         yield Finding(Level.WARN, what, error, None, f"/ui/dead?subscription={subscription['id']}", "Retry them")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from relay.api.ui.charts import Chart, portion, stacked
-from relay.api.ui.formats import count, plural, share, span
+from relay.api.ui.formats import NOTHING, count, plural, share, span
 from relay.api.ui.health import OLD_BACKLOG_S, STALE_S, VERY_STALE_S, Finding, name_of, oldest_look_s, waiting_s
 from relay.api.ui.statuses import Badge, Level, badge, subscription_badge
 
@@ -158,15 +158,13 @@ def _all_is_well(
 ) -> str:
     parts = []
     if not partner:
-        parts.append(
-            f"{plural(len(brands), 'brand is', 'brands are')} looked at, the oldest look is {tiles[0].value} old"
-        )
+        looked = plural(len(brands), "brand is", "brands are")
+        parts.append(f"{looked} looked at, the oldest look is {tiles[0].value} old")
     if subscriptions:
         waiting = sum(each["state"]["pending"] for each in subscriptions)
         told = plural(len(subscriptions), "subscription is", "subscriptions are")
-        parts.append(
-            f"{told} served, {'nothing waits' if not waiting else plural(waiting, 'delivery waits', 'deliveries wait')}"
-        )
+        waits = "nothing waits" if not waiting else plural(waiting, "delivery waits", "deliveries wait")
+        parts.append(f"{told} served, {waits}")
     else:
         parts.append("nobody has subscribed yet")
     return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + "."
@@ -175,7 +173,7 @@ def _all_is_well(
 def _freshness(brands: Sequence[Mapping[str, Any]], now_ms: int) -> Tile:
     ages = [age for brand in brands if (age := oldest_look_s(brand, now_ms)) is not None and brand["enabled"]]
     if not ages:
-        return Tile("Oldest look", "–", "no brand was looked at yet", Level.IDLE)
+        return Tile("Oldest look", NOTHING, "no brand was looked at yet", Level.IDLE)
     oldest = max(ages)
     return Tile("Oldest look", span(int(oldest)), f"of {plural(len(ages), 'brand', 'brands')}", _age_level(oldest))
 
@@ -195,7 +193,7 @@ def _backlog(subscriptions: Sequence[Mapping[str, Any]], now_ms: int) -> Tile:
 def _success(slots: Sequence[Slot]) -> Tile:
     rate, attempts = rate_1h(slots)
     if rate is None:
-        return Tile("Success, last hour", "–", "no attempts", Level.IDLE)
+        return Tile("Success, last hour", NOTHING, "no attempts", Level.IDLE)
     level = Level.OK if rate >= GOOD_RATE else Level.WARN if rate >= POOR_RATE else Level.BAD
     return Tile("Success, last hour", share(rate), f"of {plural(attempts, 'attempt', 'attempts')}", level)
 
@@ -214,6 +212,7 @@ def _age_level(age_s: float) -> Level:
 def _brand_row(brand: Mapping[str, Any], now_ms: int) -> BarRow:
     age_s, state = oldest_look_s(brand, now_ms), brand["state"]
     quota = state["quota"]
+    venues = plural(len(state["venues"]), "venue", "venues")
     return BarRow(
         name=brand["brand"],
         link=f"/ui/brands/{brand['brand']}",
@@ -221,7 +220,7 @@ def _brand_row(brand: Mapping[str, Any], now_ms: int) -> BarRow:
         value="no look yet" if age_s is None else span(int(age_s)),
         fill=0.0 if age_s is None else portion(age_s, STALE_S),
         level=Level.IDLE if age_s is None else _age_level(age_s),
-        detail=f"{plural(len(state['venues']), 'venue', 'venues')}, {quota['remaining']} of {quota['limit']} requests left",
+        detail=f"{venues}, {quota['remaining']} of {quota['limit']} requests left",
     )
 
 
@@ -248,7 +247,7 @@ def _subscription_row(subscription: Mapping[str, Any], now_ms: int) -> BarRow:
         name=name_of(subscription),
         link=f"/ui/subscriptions/{subscription['id']}",
         badge=shown,
-        value="–" if age_s is None else span(int(age_s)),
+        value=NOTHING if age_s is None else span(int(age_s)),
         fill=0.0 if age_s is None else portion(age_s, OLD_BACKLOG_S),
         level=Level.WARN if age_s is not None and age_s > OLD_BACKLOG_S else Level.OK,
         detail=waits + rate + dead,

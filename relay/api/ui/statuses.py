@@ -1,4 +1,4 @@
-"""How does a state look?  A level (colour and shape) and a word for each, so that none is told by colour alone.  Pure."""
+"""How does a state look?  A level (colour and shape) and a word, so that none is told by colour alone.  Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def delivery_state(status: str, attempts: int) -> str:
 
 
 def subscription_badge(state: Mapping[str, Any]) -> Badge:
-    """Show a subscription's state: an active one that fails is failing, one that was switched off on purpose is well."""
+    """Show a subscription's state: an active one that fails is failing; one disabled on purpose is no trouble."""
     if state["status"] == "active" and state["failing_since"] is not None:
         return badge("subscription", "failing")
     if state["status"] == "disabled" and state["disabled_reason"] == BY_THE_OPERATOR:
