@@ -1,5 +1,6 @@
 """The whole API as one ASGI application."""
 
+import functools
 import secrets
 from collections.abc import Sequence
 from itertools import groupby
@@ -29,6 +30,7 @@ from relay.api import (
     subscriptions,
 )
 from relay.api.dispatch import PathEndpoint
+from relay.api.docs_page import docs_routes
 from relay.api.limits import check_head
 from relay.api.operations import Operation
 from relay.api.probes import probes
@@ -67,11 +69,17 @@ def create_app(services: Services) -> ASGIApp:
     routes = [Route(path, PathEndpoint(services, list(group), trail)) for path, group in by_path]
     metrics = scrape_route(services.scraper, metrics_digest=services.metrics_digest)
     app = Starlette(
-        routes=[*probes(services), metrics, *routes],
+        routes=[*probes(services), metrics, *_docs(), *routes],
         exception_handlers={HTTPException: _http_error, Exception: _error},
     )
     app.router.redirect_slashes = False
     return _Envelope(app)
+
+
+@functools.cache
+def _docs() -> list[Route]:
+    """Described once for a process: it never changes."""
+    return docs_routes(OPERATIONS)
 
 
 class _Envelope:
