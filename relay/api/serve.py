@@ -26,6 +26,7 @@ from relay.core.errors import StoreAwayError
 from relay.egress.guard import SystemLookup
 from relay.metrics import exposition
 from relay.settings import Settings
+from relay.store.activity import Activity
 from relay.store.apikeys import ApiKeyStore
 from relay.store.audit import AuditStore
 from relay.store.away import STORE_ERRORS
@@ -34,6 +35,7 @@ from relay.store.connection import RedisUnusableError, Timeouts
 from relay.store.figures import FigureStore
 from relay.store.idempotency import IdempotencyStore
 from relay.store.lane_log import LaneLog
+from relay.store.sessions import SessionStore
 
 REDIS_TIMEOUTS: Final = Timeouts(connect_s=1.0, socket_s=1.5, pool_s=1.0)
 """Short: an API that waits is worse than one that says 503."""
@@ -233,6 +235,9 @@ def services_of(relay: Relay) -> Services:
         replays=relay.replays,
         replay_store=stores.replays,
         past=relay.past,
+        sessions=SessionStore(relay.redis),
+        activity=Activity(relay.redis),
+        presence=stores.presence,
         endpoints=relay.endpoints,
         sender=relay.sender,
         ignorer=relay.ignorer,

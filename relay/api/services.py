@@ -13,6 +13,7 @@ from relay.pipeline.endpoints import Endpoints
 from relay.pipeline.replay import Past, Replays
 from relay.pipeline.requests import Requests
 from relay.pipeline.subscriptions import SubscriptionLife
+from relay.store.activity import Activity
 from relay.store.apikeys import ApiKeyStore
 from relay.store.audit import AuditStore
 from relay.store.brand_state import BrandStates
@@ -23,7 +24,9 @@ from relay.store.idempotency import IdempotencyStore
 from relay.store.lane_log import LaneLog
 from relay.store.log import Log
 from relay.store.maintenance import Maintenance
+from relay.store.presence import Presence
 from relay.store.replays import ReplayStore
+from relay.store.sessions import SessionStore
 from relay.store.snapshots import SnapshotStore
 from relay.store.subscriptions import SubscriptionStore
 from relay.store.vault import Vault
@@ -70,6 +73,9 @@ class Services:
     replays: Replays
     replay_store: ReplayStore
     past: Past
+    sessions: SessionStore
+    activity: Activity
+    presence: Presence
     endpoints: Endpoints
     sender: Sender
     ignorer: Ignorer

@@ -36,6 +36,8 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:doc:api-key:used | hash | API key -> ms of its last use, to the minute | with the key |
 | relay:audit | stream | who changed what: one entry a change (JSON) | about 20 000 entries |
 | relay:idem:{digest} | hash | a request with an Idempotency-Key: its digest, nonce, sealed answer | TTL 24 h |
+| relay:session:{digest} | string | who is signed in to the page (sealed) | TTL 12 h |
+| relay:session:{digest}:{name} | string | what the next page is to tell them, once (sealed) | TTL 5 min |
 | relay:announcements | list | operational events to commit (JSON), put there by the script that caused them | when committed |
 | relay:polls:due | zset | brand -> ms of its next look; while owned: when the lease ends | the brand's end |
 | relay:polls:{brand} | hash | lease: owner, fence, until; asked (for a look now), notes (how many were written) | the brand's end |
@@ -138,6 +140,11 @@ def slots(kind: str) -> str:
 def workers(kind: str) -> str:
     """Set of the names of one kind's workers; ``:{name}`` lives as long as the worker does."""
     return f"{PREFIX}workers:{kind}"
+
+
+def session(digest: str, name: str | None = None) -> str:
+    """String of one session of the page; with a name, of something left for its next page."""
+    return f"{PREFIX}session:{digest}" if name is None else f"{PREFIX}session:{digest}:{name}"
 
 
 def idempotency(digest: str) -> str:

@@ -1,0 +1,77 @@
+"""How did attempts go lately, five minutes at a time, and which deliveries were given up last?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from relay.store import keys
+from relay.store.deliveries import STAT_SLOT_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Attempts of one stretch of five minutes."""
+
+    starts_ms: int
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A delivery that was given up, and when."""
+
+    subscription_id: str
+    position: int
+    died_ms: int
+
+
+class Activity:
+    """Reads what settling attempts has left behind."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis  # redis-py's annotations cannot say that replies are bytes
+
+    async def attempts(self, subscription_ids: Sequence[str], *, now_ms: int, slots: int) -> list[Attempts]:
+        """Attempts to some subscriptions together, oldest first; at most two hours are kept.
+
+        Args:
+            slots: how many stretches of five minutes, the present one included.
+        """
+        last = now_ms // STAT_SLOT_MS
+        numbers = range(last - slots + 1, last + 1)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for subscription_id in subscription_ids:
+                for number in numbers:
+                    pipe.hmget(f"{keys.lane(subscription_id)}:stat:{number}", ["ok", "failed"])
+            replies = await pipe.execute() if subscription_ids else []
+        sums = [[0, 0] for _ in numbers]
+        for index, (succeeded, failed) in enumerate(replies):
+            total = sums[index % slots]
+            total[0] += int(succeeded or 0)
+            total[1] += int(failed or 0)
+        return [
+            Attempts(number * STAT_SLOT_MS, succeeded, failed)
+            for number, (succeeded, failed) in zip(numbers, sums, strict=True)
+        ]
+
+    async def dead(self, subscription_ids: Sequence[str], *, limit: int, before: Mapping[str, int]) -> list[Dead]:
+        """Deliveries that were given up, the last first.
+
+        Args:
+            limit: at most so many.
+            before: how many of a subscription's were seen already.
+        """
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for subscription_id in subscription_ids:
+                first = before.get(subscription_id, 0)
+                pipe.zrange(keys.lane(subscription_id) + ":dead", first, first + limit - 1, desc=True, withscores=True)
+            replies = await pipe.execute() if subscription_ids else []
+        found = [
+            Dead(subscription_id, int(position), int(died_ms))
+            for subscription_id, entries in zip(subscription_ids, replies, strict=True)
+            for position, died_ms in entries
+        ]
+        return sorted(found, key=lambda each: (-each.died_ms, each.subscription_id, each.position))[:limit]
