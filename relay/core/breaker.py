@@ -30,9 +30,6 @@ from typing import Final
 FAILURES_TO_OPEN: Final = 5
 """So many different subjects in a row must fail. One subject that fails again and again never opens the circuit."""
 
-FAILURES_TO_RELEASE: Final = 2
-"""So many attempts in a row must have failed for the next success to count as a recovery."""
-
 PROBE_FIRST_MS: Final = 5_000
 PROBE_CAP_MS: Final = 60_000
 """The wait before the first probe, doubled after each one that fails, up to the cap (jitter included)."""
@@ -55,6 +52,8 @@ class Circuit:
             under way this is the moment at which it is given up for lost.
         probes_failed: in a row, since the circuit opened.
         held_until_ms: the partner asked to wait until then (Retry-After).
+        released: which subjects were made due by a recovery and have not succeeded since, as CRC-32. Should nobody but
+            they fail again, that is no outage.
     """
 
     failing_since_ms: int | None = None
@@ -63,6 +62,7 @@ class Circuit:
     open_until_ms: int | None = None
     probes_failed: int = 0
     held_until_ms: int | None = None
+    released: tuple[int, ...] = ()
 
 
 HEALTHY: Final = Circuit()
@@ -114,22 +114,29 @@ def probe_started(circuit: Circuit, *, now_ms: int, timeout_ms: int) -> Circuit:
     return replace(circuit, open_until_ms=now_ms + timeout_ms)
 
 
-def succeeded(circuit: Circuit) -> Circuit:
-    """Take note of a success: forget every failure. Only a time the partner named stands.
+def succeeded(circuit: Circuit, *, subject: str) -> Circuit:
+    """Take note of a success: forget every failure. Only a time the partner named stands, and who was released.
 
     Returns:
         The new state. Where ``releases`` said so of the old one, the owner makes everything that waits in the lane due.
     """
-    return HEALTHY if circuit.held_until_ms is None else Circuit(held_until_ms=circuit.held_until_ms)
+    released = circuit.subjects if releases(circuit) else circuit.released
+    if released:
+        mark = _mark(subject)
+        released = tuple(each for each in released if each != mark)
+    return Circuit(held_until_ms=circuit.held_until_ms, released=released)
 
 
 def releases(circuit: Circuit) -> bool:
     """Whether a success in this state is the partner's recovery: all that waits in the lane becomes due at once.
 
-    It takes two failures in a row: a partner that answers everybody but refuses one event again and again would
-    otherwise see that event after every success, until its schedule is burnt in seconds.
+    It is, unless only subjects have failed that the recovery before made due already: a partner that answers everybody
+    but refuses one event again and again would otherwise see that event after every success, until its schedule is
+    burnt in seconds.
     """
-    return circuit.failures >= FAILURES_TO_RELEASE
+    if len(circuit.subjects) >= FAILURES_TO_OPEN:
+        return True
+    return any(mark not in circuit.released for mark in circuit.subjects)
 
 
 def failed(circuit: Circuit, *, subject: str, now_ms: int, probe: bool, draw: float) -> Circuit:
@@ -152,7 +159,7 @@ def failed(circuit: Circuit, *, subject: str, now_ms: int, probe: bool, draw: fl
         return replace(
             circuit, probes_failed=probes_failed, open_until_ms=now_ms + probe_wait_ms(probes_failed, draw=draw)
         )
-    mark = zlib.crc32(subject.encode("utf-8", "surrogatepass"))
+    mark = _mark(subject)
     subjects = circuit.subjects if mark in circuit.subjects else (*circuit.subjects, mark)
     open_until_ms = now_ms + probe_wait_ms(0, draw=draw) if len(subjects) >= FAILURES_TO_OPEN else None
     return replace(circuit, subjects=subjects, open_until_ms=open_until_ms)
@@ -184,9 +191,13 @@ def dump(circuit: Circuit) -> str:
     if circuit == HEALTHY:
         return ""
     times = (circuit.failing_since_ms, circuit.open_until_ms, circuit.held_until_ms)
-    marks = ",".join(f"{mark:x}" for mark in circuit.subjects)
+    marks = (",".join(f"{mark:x}" for mark in each) for each in (circuit.subjects, circuit.released))
     counts = (str(circuit.failures), str(circuit.probes_failed))
-    return ";".join([*("" if time is None else str(time) for time in times), *counts, marks])
+    return ";".join([*("" if time is None else str(time) for time in times), *counts, *marks])
+
+
+def _mark(subject: str) -> int:
+    return zlib.crc32(subject.encode("utf-8", "surrogatepass"))
 
 
 def load(text: str) -> Circuit:
@@ -197,14 +208,15 @@ def load(text: str) -> Circuit:
     """
     if not text:
         return HEALTHY
-    since, until, held, failures, probes_failed, marks = text.split(";")
+    since, until, held, failures, probes_failed, subjects, released = text.split(";")
     return Circuit(
         failing_since_ms=int(since) if since else None,
         open_until_ms=int(until) if until else None,
         held_until_ms=int(held) if held else None,
         failures=int(failures),
         probes_failed=int(probes_failed),
-        subjects=tuple(int(mark, 16) for mark in marks.split(",")) if marks else (),
+        subjects=tuple(int(mark, 16) for mark in subjects.split(",")) if subjects else (),
+        released=tuple(int(mark, 16) for mark in released.split(",")) if released else (),
     )
 
 

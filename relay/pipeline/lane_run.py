@@ -114,7 +114,7 @@ class LaneRun:
         if outcome.success:
             if breaker.releases(before):
                 self.release_waiting = True
-            self.circuit = breaker.succeeded(before)
+            self.circuit = breaker.succeeded(before, subject=subject)
             self.concurrency = breaker.grown(self.concurrency)
         elif not outcome.ours:
             self.circuit = breaker.failed(before, subject=subject, now_ms=now_ms, probe=probe, draw=draw)

@@ -58,7 +58,9 @@ def test_failures_of_different_subjects_open_it() -> None:
 
 
 def test_a_success_in_between_starts_the_count_anew() -> None:
-    circuit = fail(succeeded(fail(HEALTHY, "order/1", "order/2", "order/3")), "order/4", "order/5", "order/6")
+    circuit = fail(
+        succeeded(fail(HEALTHY, "order/1", "order/2", "order/3"), subject="order/9"), "order/4", "order/5", "order/6"
+    )
     assert admit(circuit, now_ms=T0) == Flow()
 
 
@@ -98,19 +100,38 @@ def test_attempts_begun_before_it_opened_do_not_lengthen_the_wait() -> None:
 
 
 def test_any_success_closes_it_at_once() -> None:
-    assert succeeded(opened()) == HEALTHY
-    assert succeeded(probe_started(opened(), now_ms=T0, timeout_ms=20_000)) == HEALTHY
+    for circuit in (opened(), probe_started(opened(), now_ms=T0, timeout_ms=20_000)):
+        closed = succeeded(circuit, subject="order/9")
+        assert admit(closed, now_ms=T0) == Flow()
+        assert closed.failing_since_ms is None
 
 
 def test_the_first_success_after_failures_releases_what_waits() -> None:
     assert releases(opened())
-    assert releases(fail(HEALTHY, "order/1", "order/1"))
+    assert releases(fail(HEALTHY, "order/1"))
     assert not releases(HEALTHY)
-    assert not releases(succeeded(opened()))
+    assert not releases(succeeded(opened(), subject="order/9"))
 
 
-def test_one_poison_event_among_successes_is_not_sent_after_each_of_them() -> None:
-    assert not releases(fail(succeeded(opened()), "order/poison"))
+def test_one_poison_event_among_successes_is_released_once_and_not_after_each_of_them() -> None:
+    circuit = fail(HEALTHY, "order/poison")
+    assert releases(circuit)
+    circuit = fail(succeeded(circuit, subject="order/2"), "order/poison")
+    assert not releases(circuit)
+    circuit = fail(succeeded(circuit, subject="order/3"), "order/poison")
+    assert not releases(circuit)
+
+
+def test_several_poison_events_do_not_release_one_another() -> None:
+    circuit = succeeded(fail(HEALTHY, "order/a", "order/b"), subject="order/2")
+    circuit = succeeded(fail(circuit, "order/b", "order/a"), subject="order/3")
+    assert not releases(fail(circuit, "order/a", "order/b"))
+
+
+def test_a_subject_that_succeeded_after_its_release_may_be_released_again() -> None:
+    circuit = succeeded(fail(HEALTHY, "order/1"), subject="order/2")
+    circuit = succeeded(circuit, subject="order/1")
+    assert releases(fail(circuit, "order/1"))
 
 
 def test_failing_since_is_the_first_failure_and_stays() -> None:
@@ -125,7 +146,7 @@ def test_a_throttled_lane_waits_as_long_as_the_partner_asked() -> None:
 
 
 def test_a_success_that_was_under_way_does_not_end_a_throttle() -> None:
-    circuit = succeeded(throttled(opened(), retry_after_s=120.0, now_ms=T0, max_wait_s=36_000))
+    circuit = succeeded(throttled(opened(), retry_after_s=120.0, now_ms=T0, max_wait_s=36_000), subject="order/9")
     assert admit(circuit, now_ms=T0 + 1) == Wait(T0 + 120_000, "throttled")
 
 
@@ -148,7 +169,7 @@ def test_five_days_without_a_success_disable_and_not_a_moment_less() -> None:
 
 
 def test_one_success_within_the_five_days_starts_them_anew() -> None:
-    circuit = fail(succeeded(fail(HEALTHY, "order/1", now_ms=T0)), "order/2", now_ms=T0 + 1_000)
+    circuit = fail(succeeded(fail(HEALTHY, "order/1", now_ms=T0), subject="order/1"), "order/2", now_ms=T0 + 1_000)
     assert not disable_due(circuit.failing_since_ms, T0 + DISABLE_AFTER_MS)
     assert disable_due(circuit.failing_since_ms, T0 + 1_000 + DISABLE_AFTER_MS)
 
@@ -162,6 +183,7 @@ def test_one_success_within_the_five_days_starts_them_anew() -> None:
         open_until_ms=st.none() | st.integers(0, 2**45),
         probes_failed=st.integers(0, 10**6),
         held_until_ms=st.none() | st.integers(0, 2**45),
+        released=st.lists(st.integers(0, 2**32 - 1), max_size=FAILURES_TO_OPEN).map(tuple),
     )
 )
 def test_what_is_stored_is_read_back(circuit: Circuit) -> None:
@@ -172,7 +194,7 @@ def test_a_healthy_lane_stores_nothing() -> None:
     assert dump(HEALTHY) == ""
 
 
-@pytest.mark.parametrize("garbage", ["x", ";;;;", "1;2;3;4;5;6;7", "a;;;0;0;", ";;;0;0;zz"])
+@pytest.mark.parametrize("garbage", ["x", ";;;;", "1;2;3;4;5;6;7;8", "a;;;0;0;;", ";;;0;0;zz;"])
 def test_garbage_is_refused_when_read(garbage: str) -> None:
     with pytest.raises(ValueError, match=r"unpack|literal"):
         load(garbage)
@@ -190,7 +212,7 @@ def test_a_lane_is_never_stuck(steps: list[tuple[str, bool, int]]) -> None:
         probe = isinstance(admission, Probe)
         if probe:
             circuit = probe_started(circuit, now_ms=now_ms, timeout_ms=20_000)
-        circuit = succeeded(circuit) if success else fail(circuit, subject, now_ms=now_ms, probe=probe)
+        circuit = succeeded(circuit, subject=subject) if success else fail(circuit, subject, now_ms=now_ms, probe=probe)
         if success:
             assert admit(circuit, now_ms=now_ms) == Flow()
 
