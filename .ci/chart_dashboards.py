@@ -280,6 +280,28 @@ BRANDS: Final = Board(
                     (Query(one("relay_quarantined_rows", BRAND, by="brand"), "{{brand}}"),),
                     width=8,
                 ),
+                Panel(
+                    "timeseries",
+                    "Rows set aside, by brand and resource",
+                    (
+                        Query(
+                            rate("relay_rows_set_aside_total", BRAND, by="brand, resource"), "{{brand}}: {{resource}}"
+                        ),
+                    ),
+                    unit="ops",
+                    description="Each content once.",
+                ),
+                Panel(
+                    "timeseries",
+                    "Rows dropped because somebody else had written a newer state",
+                    (
+                        Query(
+                            rate("relay_commit_conflicts_total", BRAND, by="brand, resource"), "{{brand}}: {{resource}}"
+                        ),
+                    ),
+                    unit="ops",
+                    description="Looked at again. A few where commands, polls and reconciliation meet; many where a worker stalls.",
+                ),
             ),
         ),
     ),
@@ -430,13 +452,7 @@ WORKERS: Final = Board(
                     "Jobs in RQ",
                     (Query(one("relay_queue_jobs", by="queue, state"), "{{queue}}: {{state}}"),),
                 ),
-                Panel(
-                    "timeseries",
-                    "Writes refused because the lease had passed on",
-                    (Query(rate("relay_fenced_writes_total", by="kind"), "{{kind}}"),),
-                    unit="ops",
-                    description="A few where workers stop; many where they stall or clocks of the machines are wrong.",
-                ),
+                Panel("timeseries", "Clock skew", (Query(one("relay_clock_skew_seconds"), "greatest"),), unit="s"),
             ),
         ),
         Row(
@@ -452,9 +468,8 @@ WORKERS: Final = Board(
                     unit="bytes",
                     description="Polling stops at 85 % of the limit.",
                 ),
-                Panel("state-timeline", "Answers", (Query(one("relay_redis_up"), "Redis"),), width=6, names=UP),
-                Panel("state-timeline", "State", (Query(one("relay_state_missing"), "state"),), width=6, names=GONE),
-                Panel("timeseries", "Clock skew", (Query(one("relay_clock_skew_seconds"), "greatest"),), unit="s"),
+                Panel("state-timeline", "Answers", (Query(one("relay_redis_up"), "Redis"),), names=UP),
+                Panel("state-timeline", "State", (Query(one("relay_state_missing"), "state"),), names=GONE),
                 Panel(
                     "timeseries",
                     "API replicas by version",

@@ -60,7 +60,7 @@ CASES = [
         {'relay_workers{queue="deliver"}': "2x37 0x3"},
         {"queue": "deliver"},
     ),
-    Case("RelayNoScheduler", {"relay_schedulers": "0x40"}, "No scheduler is alive", {"relay_schedulers": "1x37 0x3"}),
+    Case("RelayNoScheduler", {"relay_schedulers": "0x40"}, "No scheduler is at work", {"relay_schedulers": "1x37 0x3"}),
     Case(
         "RelayWorkBehind",
         {'relay_overdue_seconds{queue="poll"}': "0+15x40"},
