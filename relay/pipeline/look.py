@@ -17,7 +17,10 @@ from relay.store.quota import Granted
 from relay.store.venues import FeedState
 
 OVERLAP: Final = timedelta(seconds=120)
-"""A row may turn up that late, its ``updated_at`` in the past, and is still seen at once."""
+"""A row may turn up that late, its ``updated_at`` in the past, and is still seen soon."""
+
+OVERLAP_EVERY_MS: Final = 10_000
+"""How often a look goes back that far, as long as something has changed lately; the others stop at what is known."""
 
 ROWS: Final = 50
 """Asked for on a page of a look: few, as most looks find nothing; as many as Clopos gives unasked."""
@@ -68,6 +71,7 @@ async def look_at_latest(
         StaleError, CloposError: see ``Reader.page``; the watermark has not moved.
     """
     mark = moment(state.mark)
+    deep = _is_deep(state, now_ms)
     settled = now_ms - state.mark_ms > OVERLAP / timedelta(milliseconds=1)
     deeper = False
     for number in range(1, MOST_PAGES + 2):
@@ -89,12 +93,20 @@ async def look_at_latest(
         if _is_last(page, tally):
             break
         if mark is not None and times:
-            if settled and not page.changed and times[-1] <= mark:
+            if not deep and not page.changed and (settled or times[-1] <= mark):
                 break
-            if times[-1] < mark - OVERLAP:
+            if times[-1] < (mark - OVERLAP if deep else mark):
                 break
     _move_mark(state, tally.touched, now_ms)
+    if deep:
+        state.deep_ms = now_ms
     return Pass(again=tally.conflicts > 0, deeper=deeper)
+
+
+def _is_deep(state: FeedState, now_ms: int) -> bool:
+    """Whether rows may have turned up late that no look has gone back for yet."""
+    overlap_ms = OVERLAP / timedelta(milliseconds=1)
+    return state.deep_ms <= state.mark_ms + overlap_ms and now_ms - state.deep_ms >= OVERLAP_EVERY_MS
 
 
 async def look_by_date(
@@ -156,6 +168,7 @@ async def look_first(
             )
             memory_id = max(tally.ids, default=0)
     _move_mark(state, touched, now_ms)
+    state.deep_ms = now_ms
     state.memory_id = max(memory_id or max(tally.ids, default=0), state.memory_id)
     state.first_ms = now_ms
     return Pass(again=True)

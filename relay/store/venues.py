@@ -26,6 +26,7 @@ class FeedState(msgspec.Struct, omit_defaults=True):
         memory_id: the highest id of the first look.
         mark: watermark: ``updated_at`` of the row touched last, as far as looks got.
         mark_ms: when it moved.
+        deep_ms: the last look that went back for rows that turn up late.
         compared_ms: the last full compare that was committed.
         taken_with: version of the normalizer and currency that the snapshots were made with.
         failures: looks that failed in a row.
@@ -47,6 +48,7 @@ class FeedState(msgspec.Struct, omit_defaults=True):
     memory_id: int = 0
     mark: str = ""
     mark_ms: int = 0
+    deep_ms: int = 0
     compared_ms: int = 0
     taken_with: str = ""
     failures: int = 0
