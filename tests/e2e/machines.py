@@ -36,24 +36,36 @@ class Machine:
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
 
-    def start(self, *words: str, **settings: str) -> None:
-        """Start a command; do not wait."""
+    def popen(self, *words: str, folder: Path | None, **settings: str) -> "subprocess.Popen[str]":
+        """Start a command with the settings of this machine."""
         name, _, value = self._mark.partition("=")
-        self.out, self.err = [], []
-        self._process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-P", "-m", "relay.cli", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            cwd=folder,
             preexec_fn=dies_with_parent(),  # noqa: PLW1509  it asks the kernel for one thing
             env={
                 "PATH": os.environ["PATH"],
                 "RELAY_DATA_DIR": str(self.data_dir),
                 "RELAY_PORT": str(self.port),
+                "RELAY_URL": self.url,
                 name: value,
                 **settings,
             },
         )
+
+    def run(self, *words: str, folder: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end."""
+        with self.popen(*words, folder=folder, **settings) as process:
+            out, err = process.communicate(timeout=PATIENCE_S)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def start(self, *words: str, **settings: str) -> None:
+        """Start the command that is to stay; do not wait."""
+        self.out, self.err = [], []
+        self._process = self.popen(*words, folder=None, **settings)
         for stream, lines in ((self._process.stdout, self.out), (self._process.stderr, self.err)):
             reader = threading.Thread(target=self._read, args=(stream, lines), daemon=True)
             reader.start()
