@@ -300,7 +300,7 @@ BRANDS: Final = Board(
                         ),
                     ),
                     unit="ops",
-                    description="Looked at again. A few where commands, polls and reconciliation meet; many where a worker stalls.",
+                    description="A few where commands, polls and reconciliation meet; many where a worker stalls.",
                 ),
             ),
         ),
