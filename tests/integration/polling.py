@@ -123,7 +123,7 @@ class Rig:
             for event in stretch.events
         ]
 
-    async def until(self, check: Callable[[], Any], *, timeout_s: float = 15.0) -> Any:
+    async def until(self, check: Callable[[], Any], *, timeout_s: float = 30.0) -> Any:
         """Wait until an awaitable check gives something true."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -134,7 +134,7 @@ class Rig:
                 raise AssertionError(f"not within {timeout_s} s; last: {found!r}")
             await asyncio.sleep(0.02)
 
-    async def got(self, count: int, *, timeout_s: float = 15.0) -> list[dict[str, Any]]:
+    async def got(self, count: int, *, timeout_s: float = 30.0) -> list[dict[str, Any]]:
         """Wait until the log has so many events."""
 
         async def enough() -> list[dict[str, Any]]:
