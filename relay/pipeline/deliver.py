@@ -6,7 +6,6 @@ to end, for a wake, for the next time something is due.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,7 +129,7 @@ class _Shift:
 
     def now_ms(self) -> int:
         """Redis' time, as of the last turn and our own clock since."""
-        return self.redis_ms + int((time.monotonic() - self.redis_at_s) * 1000)
+        return self.redis_ms + int((asyncio.get_running_loop().time() - self.redis_at_s) * 1000)
 
     async def run(self) -> ShiftReport:
         listener = asyncio.create_task(self._listen())
@@ -152,8 +151,8 @@ class _Shift:
                     continue
                 idle = not self.lanes and not self.tasks and not self.ended
                 if idle:
-                    idle_since_s = idle_since_s or time.monotonic()
-                    if stopping or time.monotonic() - idle_since_s >= self.ctx.linger_s:
+                    idle_since_s = idle_since_s or asyncio.get_running_loop().time()
+                    if stopping or asyncio.get_running_loop().time() - idle_since_s >= self.ctx.linger_s:
                         break
                 await self._wait(self._patience_s(idle_since_s))
         finally:
@@ -168,7 +167,7 @@ class _Shift:
         now_ms = self.now_ms()
         waits = [SWEEP_S if self.in_flight or idle_since_s is None else self.ctx.linger_s]
         if idle_since_s is not None:
-            waits.append(idle_since_s + self.ctx.linger_s - time.monotonic())
+            waits.append(idle_since_s + self.ctx.linger_s - asyncio.get_running_loop().time())
         if self.next_due_ms is not None:
             waits.append((self.next_due_ms - now_ms) / 1000)
         waits += [(lane.recheck_ms - now_ms) / 1000 for lane in self.lanes.values() if lane.recheck_ms > now_ms]
@@ -278,7 +277,7 @@ class _Shift:
 
     def _claim(self, *, stopping: bool) -> "_Step | None":
         """Ask for lanes that are due."""
-        now_s = time.monotonic()
+        now_s = asyncio.get_running_loop().time()
         due = self.next_due_ms is not None and self.next_due_ms <= self.now_ms()
         if stopping or self.in_flight >= self.places:
             return None
@@ -303,8 +302,8 @@ class _Shift:
         now_ms = self.now_ms()
         given_back = [lane for lane in self.lanes.values() if _finished(lane, now_ms, stopping=stopping)]
         renewed: list[LaneRun] = []
-        if time.monotonic() - self.renewed_at_s >= RENEW_S:
-            self.renewed_at_s = time.monotonic()
+        if asyncio.get_running_loop().time() - self.renewed_at_s >= RENEW_S:
+            self.renewed_at_s = asyncio.get_running_loop().time()
             renewed = [lane for lane in self.lanes.values() if not lane.lost and lane not in given_back]
         if not renewed and not given_back:
             return []
@@ -504,4 +503,4 @@ class _Shift:
             logs.event("disable failed", level="warning", exc=error, subscription=lane.subscription_id)
 
     def _set_clock(self, now_ms: int) -> None:
-        self.redis_ms, self.redis_at_s = now_ms, time.monotonic()
+        self.redis_ms, self.redis_at_s = now_ms, asyncio.get_running_loop().time()

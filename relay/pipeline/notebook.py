@@ -1,7 +1,6 @@
 """What does a watch write down, and what time is it?  One note after each look, which renews the lease, too."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -35,7 +34,7 @@ class Notebook:
         self._polls = polls
         self._requests = requests
         self._claim = claim
-        self._base_ms, self._base_s = now_ms, time.monotonic()
+        self._base_ms, self._base_s = now_ms, asyncio.get_running_loop().time()
         self._lock = asyncio.Lock()
         self._brand_as_written = b""
         self._habits_ms = now_ms
@@ -49,7 +48,7 @@ class Notebook:
 
     def now_ms(self) -> int:
         """Redis' time, as of the last note and our own clock since."""
-        return self._base_ms + int((time.monotonic() - self._base_s) * 1000)
+        return self._base_ms + int((asyncio.get_running_loop().time() - self._base_s) * 1000)
 
     async def write(self, *, venues: Iterable[int] = (), orders: Iterable[int] = ()) -> Noted | None:
         """Write a note; None when another worker owns the brand by now.
@@ -86,7 +85,7 @@ class Notebook:
                 self._requests.put_back(counters)
                 return None
             self._brand_as_written = brand
-            self._base_ms, self._base_s = noted.now_ms, time.monotonic()
+            self._base_ms, self._base_s = noted.now_ms, asyncio.get_running_loop().time()
             self.noted_ms = noted.now_ms
             return noted
 

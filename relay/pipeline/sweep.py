@@ -1,6 +1,6 @@
 """What goes on in the background?  Retention, expiry, discarding, replays, the count of the ledger, announcements."""
 
-import time
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
@@ -82,14 +82,16 @@ async def maintain_shift(ctx: MaintainContext, *, owner: str, stop: Stop) -> Shi
         if name not in tasks:
             # Of another version of the relay: not ours to do, nor to throw away.
             continue
-        began_s = time.monotonic()
+        began_s = asyncio.get_running_loop().time()
         try:
             wait_ms = await tasks[name](ctx, stop)
         except (RedisError, RelayError) as error:
             logs.event("task failed", level="warning", exc=error, task=name, owner=owner)
             wait_ms = BUSY_MS
         await ctx.maintenance.next_in(name, wait_ms)
-        logs.event("task", level="debug", task=name, duration_ms=int((time.monotonic() - began_s) * 1000))
+        logs.event(
+            "task", level="debug", task=name, duration_ms=int((asyncio.get_running_loop().time() - began_s) * 1000)
+        )
         done += 1
     return ShiftReport(done)
 
@@ -229,7 +231,7 @@ async def announce(ctx: MaintainContext, stop: Stop) -> int:
 
 async def count_ledger(ctx: MaintainContext, stop: Stop) -> int:
     """Count from the records whether every delivery is somewhere: ended, or in its queue."""
-    began_s = time.monotonic()
+    began_s = asyncio.get_running_loop().time()
     unaccounted: dict[str, int] = {}
     until = await ctx.log.last()
     for stored in (await ctx.subscriptions.all()).values():
@@ -242,7 +244,7 @@ async def count_ledger(ctx: MaintainContext, stop: Stop) -> int:
     if found:
         logs.event("ledger does not close", level="error", unaccounted=found)
     # A count of a million records takes a while: it must not be all that this worker does.
-    return max(IDLE_MS, int((time.monotonic() - began_s) * 20_000))
+    return max(IDLE_MS, int((asyncio.get_running_loop().time() - began_s) * 20_000))
 
 
 async def _missing(ctx: MaintainContext, subscription_id: str, until: int, stop: Stop) -> int | None:
