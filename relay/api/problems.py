@@ -18,7 +18,6 @@ from relay.core.errors import (
     NoAnswerError,
     NotFoundError,
     Problem,
-    RefusedError,
     RelayError,
     StaleError,
     StoreAwayError,
@@ -161,24 +160,22 @@ def _of_caller(error: CallerError) -> ProblemError:
         case VersionMismatch():
             return ProblemError("precondition_failed", error.message)
         case ConflictError():
-            return ProblemError(error.reason if error.reason in TYPES else "conflict", error.message)
+            return ProblemError(_CONFLICTS.get(error.reason, "conflict"), error.message)
         case ForbiddenError():
             return ProblemError("forbidden", error.message)
     return ProblemError("malformed", error.message)
 
 
 def _of_clopos(error: CloposError) -> ProblemError:
-    """Clopos' failures, where a command asked it: refusals with its reason, the rest as 502 or 504."""
+    """Clopos' failures, where a command asked it. A refusal is a conflict, and told by whoever commanded."""
     extra = {"reason": error.reason}
-    match error:
-        case HeldBackError():
-            headers = {"retry-after": str(max(1, round(error.wait_s)))}
-            return ProblemError("upstream", error.message, extra=extra, headers=headers)
-        case ThrottledError():
-            headers = {"retry-after": str(max(1, round(error.wait_s)))}
-            return ProblemError("upstream", error.message, extra=extra, headers=headers)
-        case NoAnswerError() if error.reason == "timeout":
-            return ProblemError("upstream_timeout", error.message, extra=extra)
-        case RefusedError() if error.reason == "refused" or 400 <= error.status < 500:  # noqa: PLR2004
-            return ProblemError("refused", error.message, extra=extra)
+    if isinstance(error, HeldBackError | ThrottledError):
+        headers = {"retry-after": str(max(1, round(error.wait_s)))}
+        return ProblemError("upstream", error.message, extra=extra, headers=headers)
+    if isinstance(error, NoAnswerError) and error.reason == "timeout":
+        return ProblemError("upstream_timeout", error.message, extra=extra)
     return ProblemError("upstream", error.message, extra=extra)
+
+
+_CONFLICTS: Final = {"exists": "exists", "clopos_refused": "refused"}
+"""Reason of a conflict -> code of its problem; all others are ``conflict``."""

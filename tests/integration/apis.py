@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +14,20 @@ from typing import Any
 import httpx2 as httpx
 from cryptography.fernet import Fernet
 
-from relay.api.app import create_app
+from relay.api.app import OPERATIONS, create_app
+from relay.api.openapi import codes_of
+from relay.api.problem_types import TYPES
 from relay.api.serve import services_of
 from relay.api.services import Services
 from relay.bootstrap import Relay, open_relay
 from relay.core.addresses import Address, parse_networks
+from relay.core.changes import Feed, compare
+from relay.pipeline.commit import CommitReport, Proposal
+from relay.pipeline.deliver import deliver_shift
+from relay.pipeline.stop import Stop
 from relay.settings import Settings
+from relay.store.snapshots import Scope
+from tests.integration.relays import ORDERS
 
 ADMIN = "admin-token-of-the-tests-0123456789"
 LOOPBACK = parse_networks("127.0.0.0/8")
@@ -54,6 +63,32 @@ class Api:
     nobody: httpx.AsyncClient
     _stack: contextlib.AsyncExitStack
 
+    async def see(self, *things: dict[str, Any], scope: Scope = ORDERS, origin: str = "poll") -> CommitReport:
+        """Commit what a look at some orders would."""
+        started = await self.services.snapshots.begin()
+        ids = [thing["id"] for thing in things]
+        heads = await self.services.snapshots.heads(scope, ids)
+        objects = await self.services.snapshots.objects(scope, ids)
+        proposals = [
+            Proposal(
+                entity=thing["id"],
+                subject=f"order/{thing['id']}",
+                venue_id=scope.venue_id,
+                head=head,
+                object=thing,
+                raw=None,
+                fingerprint="00",
+                change=compare(Feed.ORDERS, None if known is None else known.object, thing),
+            )
+            for thing, head, known in zip(things, heads, objects, strict=True)
+        ]
+        return await self.relay.committer.commit(scope, proposals, started=started, fence=None, origin=origin)
+
+    async def deliver(self) -> None:
+        """Send what is due, as a worker does."""
+        context = replace(self.relay.deliver_context(), timeout_s=2.0, linger_s=0.2)
+        await deliver_shift(context, owner="worker-1", stop=Stop(time.monotonic, 30), concurrency=16)
+
     async def client(self, token: str) -> httpx.AsyncClient:
         return await self._stack.enter_async_context(client_of(self.services, token))
 
@@ -78,8 +113,32 @@ def client_of(services: Services, token: str | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app=create_app(services)),
         base_url="http://relay.test",
+        event_hooks={"response": [_conforms]},
         headers={} if token is None else {"authorization": f"Bearer {token}"},
     )
+
+
+async def _conforms(response: httpx.Response) -> None:
+    """Hold an answer against the description of its operation: every test checks the OpenAPI document by the way."""
+    if response.status_code >= 400:
+        assert response.headers["content-type"] == "application/problem+json", response.text
+    path = response.request.url.path
+    for operation in OPERATIONS:
+        shape = "/".join("[^/]+" if part.startswith("{") else re.escape(part) for part in operation.path.split("/"))
+        if operation.method == response.request.method.replace("HEAD", "GET") and re.fullmatch(shape, path):
+            break
+    else:
+        return
+    await response.aread()
+    documented = {operation.status, *(TYPES[code].status for code in codes_of(operation))}
+    assert response.status_code in documented, (operation.name, response.status_code, response.text)
+    assert (response.content == b"") == (response.status_code == 204 or response.request.method == "HEAD")
+    if response.status_code == operation.status and response.content and operation.answer is not None:
+        shown = response.json()
+        fields = operation.answer.model_validate(shown).model_dump(mode="json", by_alias=True, exclude_unset=True)
+        assert fields.keys() == shown.keys(), operation.name
+        if operation.etag:
+            assert re.fullmatch(r'"[!#-~]+"', response.headers["etag"])
 
 
 def settings_for(redis_url: str, **more: Any) -> Settings:
