@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,6 +57,25 @@ BLOCKING: Final = Timeouts(socket_s=30.0)
 """For pops that wait; none waits longer than 20 s."""
 
 
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """Time and chance; nothing below owns either.
+
+    Attributes:
+        wall_s: Unix time, seconds.
+        monotonic_s: for measuring, seconds.
+        draw: a number in [0, 1).
+    """
+
+    wall_s: Callable[[], float] = time.time
+    monotonic_s: Callable[[], float] = time.monotonic
+    draw: Callable[[], float] = random.random
+
+    def wall_ms(self) -> int:
+        """Unix time in milliseconds."""
+        return int(self.wall_s() * 1000)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
     """What knows Redis."""
@@ -91,11 +110,12 @@ class Relay:
     """
 
     settings: Settings
+    chances: Chances
     redis: Redis
     blocking: Redis
     scripts: Scripts
     stores: Stores
-    wake: Wake
+    wake: Callable[[str], Awaitable[None]]
     sender: Sender
     clopos: CloposClient
     requests: Requests
@@ -127,8 +147,8 @@ class Relay:
             sender=self.sender,
             committer=self.committer,
             disable=self.life.disable,
-            wall_s=time.time,
-            draw=random.random,
+            wall_s=self.chances.wall_s,
+            draw=self.chances.draw,
             timeout_s=self.settings.attempt_timeout_s,
             max_wait_s=RetryPolicy().max_wait_s,
         )
@@ -149,7 +169,7 @@ class Relay:
             clopos_url=self.settings.clopos_url,
             interval_ms=int(self.settings.poll_interval_s * 1000),
             reconcile_ms=int(self.settings.reconcile_interval_s * 1000),
-            draw=random.random,
+            draw=self.chances.draw,
         )
 
     def maintain_context(self) -> MaintainContext:
@@ -208,12 +228,13 @@ async def open_relay(settings: Settings, *, timeouts: Timeouts | None = None) ->
         transport = Transport()
         stack.push_async_callback(transport.aclose)
         scripts = Scripts(redis)
-        stores = _stores(settings, redis, blocking, scripts)
+        stores = make_stores(settings, redis, blocking, scripts)
         wake = _wake(settings, stores.slots)
         stack.callback(wake.close)
-        yield _assemble(
-            _Opened(
+        yield assemble(
+            Opened(
                 settings=settings,
+                chances=Chances(),
                 redis=redis,
                 blocking=blocking,
                 scripts=scripts,
@@ -225,7 +246,8 @@ async def open_relay(settings: Settings, *, timeouts: Timeouts | None = None) ->
         )
 
 
-def _stores(settings: Settings, redis: Redis, blocking: Redis, scripts: Scripts) -> Stores:
+def make_stores(settings: Settings, redis: Redis, blocking: Redis, scripts: Scripts) -> Stores:
+    """Make every store on opened clients."""
     brands = BrandStore(redis, scripts)
     subscriptions = SubscriptionStore(redis, scripts)
     return Stores(
@@ -255,21 +277,23 @@ def _wake(settings: Settings, slots: Slots) -> Wake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
+class Opened:
     """What is put together to a relay."""
 
     settings: Settings
+    chances: Chances
     redis: Redis
     blocking: Redis
     scripts: Scripts
     stores: Stores
-    wake: Wake
+    wake: Callable[[str], Awaitable[None]]
     sender: Sender
     transport: Transport
 
 
-def _assemble(opened: _Opened) -> Relay:
-    settings, stores = opened.settings, opened.stores
+def assemble(opened: Opened) -> Relay:
+    """Put what was opened together."""
+    settings, stores, chances = opened.settings, opened.stores, opened.chances
     requests = Requests()
     committer = Committer(
         redis=opened.redis,
@@ -287,12 +311,13 @@ def _assemble(opened: _Opened) -> Relay:
         transport=opened.transport,
         quota=stores.quota,
         tokens=TokenStore(opened.scripts, stores.vault),
-        monotonic=time.monotonic,
-        draw=random.random,
+        monotonic=chances.monotonic_s,
+        draw=chances.draw,
         observe=requests.observe,
     )
     relay = Relay(
         settings=settings,
+        chances=chances,
         redis=opened.redis,
         blocking=opened.blocking,
         scripts=opened.scripts,
@@ -308,14 +333,14 @@ def _assemble(opened: _Opened) -> Relay:
             allow=settings.allow_networks,
             policy=RetryPolicy(delays_s=settings.retry_schedule),
         ),
-        life=SubscriptionLife(subscriptions=stores.subscriptions, committer=committer, now_ms=wall_ms),
+        life=SubscriptionLife(subscriptions=stores.subscriptions, committer=committer, now_ms=chances.wall_ms),
         replays=Replays(
             replays=stores.replays,
             log=stores.log,
             deliveries=stores.deliveries,
             subscriptions=stores.subscriptions,
             keep_s=int(settings.retention_s),
-            now_ms=wall_ms,
+            now_ms=chances.wall_ms,
         ),
         past=Past(
             brands=stores.brands,
@@ -334,16 +359,11 @@ def _assemble(opened: _Opened) -> Relay:
             polls=stores.polls,
             vault=stores.vault,
             clopos_url=settings.clopos_url,
-            monotonic=time.monotonic,
+            monotonic=chances.monotonic_s,
             new_name=new_slot,
         ),
     )
     return relay
-
-
-def wall_ms() -> int:
-    """Unix time in milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def _position_of(moment: str) -> int:

@@ -21,7 +21,7 @@ from relay.api.problems import respond, translate
 from relay.api.scrape import NOTHING, Scraper, answer_scrape
 from relay.api.services import Services
 from relay.api.waiting import Waiting
-from relay.bootstrap import Relay, open_relay, wall_ms
+from relay.bootstrap import Relay, open_relay
 from relay.core.errors import StoreAwayError
 from relay.egress.guard import SystemLookup
 from relay.metrics import exposition
@@ -244,7 +244,7 @@ def services_of(relay: Relay) -> Services:
         requests=relay.requests,
         venues_of=relay.venues_of,
         lookup=SystemLookup(),
-        now_ms=wall_ms,
+        now_ms=relay.chances.wall_ms,
         random_bytes=secrets.token_bytes,
         wake=relay.wake,
         scraper=Scraper(
@@ -252,7 +252,7 @@ def services_of(relay: Relay) -> Services:
             polls=stores.polls,
             quota=stores.quota,
             presence=stores.presence,
-            now_ms=wall_ms,
+            now_ms=relay.chances.wall_ms,
         ),
         metrics_digest=None if settings.metrics_token is None else digest_of(settings.metrics_token),
     )
