@@ -72,7 +72,13 @@ Currency = Annotated[
     Field(json_schema_extra={"pattern": CURRENCY_PATTERN}, examples=["AZN"]),
 ]
 
-Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+
+def whole(value: Any) -> Any:
+    """1.0 is a whole number, in JSON as in JSON Schema; 1.5, true and "1" are none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Id = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(whole)]
 """An id of Clopos'."""
 
 
@@ -181,5 +187,5 @@ def _venue(value: Any) -> Any:
     return value
 
 
-QueryId = Annotated[int, BeforeValidator(_venue), Field(ge=1, le=MAX_ID)]
+QueryId = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_venue)]
 """An id of Clopos' in a query string."""

@@ -4,7 +4,17 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from relay.api.fields import BrandNames, Text, VenueIds, duration, duration_schema, parse_moment, sentence, write_moment
+from relay.api.fields import (
+    BrandNames,
+    Text,
+    VenueIds,
+    duration,
+    duration_schema,
+    parse_moment,
+    sentence,
+    whole,
+    write_moment,
+)
 from relay.api.validation import Body, wrong
 from relay.core.headers import MAX_HEADERS
 from relay.core.netpolicy import MAX_URL_CHARS
@@ -109,7 +119,7 @@ RetrySchedule = Annotated[
     ),
 ]
 MaxAge = Annotated[str, duration(*MAX_AGE), duration_schema(*MAX_AGE), Field(examples=["10m"])]
-Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
+Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY), BeforeValidator(whole)]
 Signature = Literal["v1", "v1a"]
 Ordering = Literal["subject", "none"]
 
