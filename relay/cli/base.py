@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
@@ -18,8 +19,25 @@ WRONG_USAGE = 2
 INTERRUPTED = 130  # as a shell counts Ctrl-C
 
 
+MODULES = {
+    "relay.cli.machine": ("api", "demo", "health", "receive", "sandbox", "scheduler", "up", "worker"),
+    "relay.cli.look": ("brands", "dead", "deliveries", "events", "replay", "subscriptions"),
+    "relay.cli.keep": ("apply", "check", "rekey"),
+}
+"""Where each command is; a module is imported when one of its commands is called, or all are listed."""
+
+
 class _Commands(click.Group):
     """Turns what went wrong into a message on stderr and an exit code; a traceback is for faults of ours only."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(name for names in MODULES.values() for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        homes = [module for module, names in MODULES.items() if cmd_name in names]
+        for module in homes or MODULES:  # a name that is none of them needs all, for a suggestion
+            import_module(module)
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -16,7 +16,6 @@ from relay import logs
 from relay.cli.base import DONE, FAILED, as_json_option, main, quit_with, read_settings
 from relay.core.clopos_urls import check_http_url
 from relay.settings import Role
-from relay.supervise.up import Crew, listen, run_up, run_workers
 
 QUEUES = ("poll", "deliver", "maintain")
 
@@ -55,6 +54,8 @@ def _plain(show: Callable[[str], None]) -> Callable[[str], None]:
 @_concurrency
 def up(processes: int, concurrency: int) -> None:
     """Run everything on this machine: API, scheduler, workers, and a Redis unless RELAY_REDIS_URL is set."""
+    from relay.supervise.up import Crew, run_up
+
     settings = read_settings(Role.UP, service=True, role="up")
     sys.exit(asyncio.run(run_up(settings, Crew(QUEUES, processes, concurrency), environ=os.environ)))
 
@@ -96,6 +97,8 @@ def _queues(_context: click.Context, _option: click.Parameter, text: str) -> tup
 def worker(queues: tuple[str, ...], processes: int, concurrency: int) -> None:
     """Run workers: one process for one queue, or several that this one keeps running."""
     if len(queues) * processes > 1:
+        from relay.supervise.up import Crew, run_workers
+
         settings = read_settings(Role.WORKER, service=True, role="workers")
         sys.exit(asyncio.run(run_workers(settings, Crew(queues, processes, concurrency), environ=os.environ)))
     from workers.post import Post
@@ -185,6 +188,7 @@ def sandbox(host: str, port: int, scenario: str, seed: int) -> None:
 def receive(host: str, port: int, keys: tuple[Any, ...], status: int, forward: str | None, *, as_json: bool) -> None:
     """Receive webhooks as a partner would: verify each, print it, answer."""
     from relay.receive import Receiver, run
+    from relay.supervise.up import listen
 
     with _explained_port(host, port), listen(host, port) as sock:
         click.echo(f"Receiving at http://{host}:{sock.getsockname()[1]}/ (Ctrl-C ends it)", err=True)

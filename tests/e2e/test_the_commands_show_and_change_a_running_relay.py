@@ -31,7 +31,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Machine]:
     with machine() as demo:
-        demo.start("demo")
+        demo.start("demo", "--verbose")
         demo.until(lambda: sum("verified" in line for line in demo.out) > 3)
         yield demo
 

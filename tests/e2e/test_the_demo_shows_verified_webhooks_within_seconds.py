@@ -11,7 +11,7 @@ TYPES = re.compile(r"\b((?:order|station|venue)\.[a-z_]+)\b.*\bverified\b")
 def test_the_demo_shows_verified_webhooks_within_seconds_and_stops_cleanly() -> None:
     with machine() as demo:
         started_s = time.monotonic()
-        demo.start("demo")
+        demo.start("demo", "--verbose")
 
         def types() -> set[str]:
             return {found[1] for line in demo.out if (found := TYPES.search(line))}
@@ -36,7 +36,7 @@ def test_the_demo_shows_verified_webhooks_within_seconds_and_stops_cleanly() -> 
 
 def test_a_port_that_is_taken_is_told_and_another_one_used() -> None:
     with machine() as demo, socket.create_server(("127.0.0.1", demo.port)):
-        demo.start("demo")
+        demo.start("demo", "--verbose")
         demo.until(lambda: any("Webhooks as they arrive" in line for line in demo.out))
         assert f"port {demo.port} is taken: using " in "\n".join(demo.out)
         demo.send(signal.SIGTERM)

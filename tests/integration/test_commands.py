@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx2 as httpx
 import pytest
 from click.testing import CliRunner, Result
@@ -21,7 +22,7 @@ from relay.core.signing import new_secret
 
 Run = Callable[..., Result]
 KEY = Fernet.generate_key().decode()
-COMMANDS = sorted(main.commands)
+COMMANDS = main.list_commands(click.Context(main))
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,11 @@ def test_every_command_explains_itself(run: Run, command: str) -> None:
     assert answer.exit_code == 0
     assert answer.stdout.startswith(f"Usage: main {command}")
     assert re.search(r"\n\n  [A-Z]", answer.stdout)
+
+
+def test_every_command_that_a_module_has_is_listed(run: Run) -> None:
+    run("no-such-command")
+    assert sorted(main.commands) == COMMANDS
 
 
 def test_help_comes_at_once() -> None:
