@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from relay.bootstrap import open_relay
 from relay.store import keys
 from relay.store.slots import DUE
 from relay.supervise.processes import dies_with_parent
-from tests.e2e.worker_rig import JOURNAL, rig_settings
+from tests.e2e.worker_rig import JOURNAL, KEY, rig_settings
 
 RIG = Path(__file__).with_name("worker_rig.py")
 KIND = "deliver"
@@ -41,13 +42,28 @@ class Rig:
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a process of the rig, without waiting for it."""
         role, *more = words
+        return self._start([sys.executable, "-P", str(RIG), role, self.url, str(self.folder), *more], {})
+
+    def relay(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start one of the relay's own commands on the rig's Redis, partners on loopback allowed."""
+        settings = {
+            "RELAY_REDIS_URL": self.url,
+            "RELAY_DATA_DIR": str(self.folder),
+            "RELAY_SECRET_KEYS": KEY,
+            "RELAY_ALLOW_NETWORKS": "127.0.0.0/8",
+            "RELAY_LOG_FORMAT": "json",
+        }
+        return self._start([sys.executable, "-P", "-m", "relay.cli", *words], settings)
+
+    def _start(self, command: list[str], settings: dict[str, str]) -> subprocess.Popen[bytes]:
         log = self.folder / f"log-{len(self._processes)}"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-P", RIG, role, self.url, str(self.folder), *more],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                env={**os.environ, **settings},
                 preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509  no threads that hold locks are running
             )
         self._processes.append(process)
