@@ -1,6 +1,6 @@
 """How did attempts go lately, five minutes at a time, and which deliveries were given up last?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,21 +57,20 @@ class Activity:
             for number, (succeeded, failed) in zip(numbers, sums, strict=True)
         ]
 
-    async def dead(self, subscription_ids: Sequence[str], *, limit: int, before: Mapping[str, int]) -> list[Dead]:
+    async def dead(self, subscription_ids: Sequence[str], *, limit: int, skip: int = 0) -> list[Dead]:
         """Deliveries that were given up, the last first.
 
         Args:
             limit: at most so many.
-            before: how many of a subscription's were seen already.
+            skip: not the last so many.
         """
         async with self._redis.pipeline(transaction=False) as pipe:
             for subscription_id in subscription_ids:
-                first = before.get(subscription_id, 0)
-                pipe.zrange(keys.lane(subscription_id) + ":dead", first, first + limit - 1, desc=True, withscores=True)
+                pipe.zrange(keys.lane(subscription_id) + ":dead", 0, skip + limit - 1, desc=True, withscores=True)
             replies = await pipe.execute() if subscription_ids else []
         found = [
             Dead(subscription_id, int(position), int(died_ms))
             for subscription_id, entries in zip(subscription_ids, replies, strict=True)
             for position, died_ms in entries
         ]
-        return sorted(found, key=lambda each: (-each.died_ms, each.subscription_id, each.position))[:limit]
+        return sorted(found, key=lambda each: (-each.died_ms, each.subscription_id, each.position))[skip : skip + limit]

@@ -1,0 +1,75 @@
+"""What do several pages need to know?  Whole lists, with a bound; last errors; attempts over time."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from relay.api.ui.overview_view import Slot
+from relay.api.ui.visits import Visit
+
+PAGE: Final = 200
+MOST: Final = 1000
+"""Of brands, and of subscriptions: a page with more of them is of no use, and the API has them all."""
+
+SLOTS: Final = 24
+MOST_ASKED: Final = 20
+"""Failing subscriptions whose last error is looked up."""
+
+QUEUES: Final = ("poll", "deliver", "maintain")
+
+
+async def everything(visit: Visit, name: str) -> list[dict[str, Any]]:
+    """A whole list of the API's, up to ``MOST``."""
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while len(found) < MOST:
+        query = {"limit": PAGE} if cursor is None else {"limit": PAGE, "cursor": cursor}
+        answer = await visit.ask(name, query=query)
+        found += answer["data"]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            break
+    return found
+
+
+async def brands(visit: Visit) -> list[dict[str, Any]]:
+    """Every brand; none for a partner."""
+    return await everything(visit, "list_brands") if visit.may("list_brands") else []
+
+
+async def subscriptions(visit: Visit) -> list[dict[str, Any]]:
+    """Every subscription that the visitor is told of."""
+    return await everything(visit, "list_subscriptions")
+
+
+async def slots(visit: Visit, subscription_ids: Sequence[str]) -> list[Slot]:
+    """Attempts of the last two hours to those subscriptions together."""
+    found = await visit.services.activity.attempts(subscription_ids, now_ms=visit.services.now_ms(), slots=SLOTS)
+    return [Slot(each.starts_ms, each.succeeded, each.failed) for each in found]
+
+
+async def workers(visit: Visit) -> dict[str, int]:
+    """How many workers live, by queue; nothing for a partner."""
+    if visit.is_partner:
+        return {}
+    living = await asyncio.gather(*[visit.services.presence.count(queue) for queue in QUEUES])
+    return dict(zip(QUEUES, living, strict=True))
+
+
+async def unaccounted(visit: Visit) -> int:
+    """Deliveries that are nowhere, by the ledger."""
+    return 0 if visit.is_partner else int((await visit.ask("get_ledger"))["unaccounted"])
+
+
+async def last_errors(visit: Visit, found: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the last failed attempt ended with, of each subscription that fails or has dead deliveries."""
+    troubled = [each["id"] for each in found if each["state"]["failing_since"] or each["state"]["dead"]][:MOST_ASKED]
+    pages = await asyncio.gather(
+        *[visit.ask("list_deliveries", query={"subscription": each, "limit": 50}) for each in troubled]
+    )
+    errors = {}
+    for subscription_id, page in zip(troubled, pages, strict=True):
+        error = next((row["last_error"] for row in page["data"] if row["last_error"]), None)
+        if error is not None:
+            errors[subscription_id] = error
+    return errors
