@@ -1,4 +1,5 @@
 import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -262,3 +263,13 @@ def test_the_settings_can_be_shown_without_their_secrets() -> None:
     shown = repr(_load(**NEEDED, RELAY_METRICS_TOKEN="m" * 32, RELAY_TOKEN="k" * 32))
     for secret in (*NEEDED.values(), "m" * 32, "k" * 32):
         assert secret not in shown
+
+
+def test_the_table_in_the_documents_is_the_table_in_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    rows = dict(re.findall(r"^\| `(RELAY_\w+)` \| (.*?) \|", page, re.MULTILINE))
+    assert list(rows) == [setting.name for setting in SETTINGS]
+    shown = {name: found[1] for name, text in rows.items() if (found := re.fullmatch(r"`([^`]+)`", text))}
+    read = _load(**shown)
+    assert read == _load()
+    assert len(shown) > 8
