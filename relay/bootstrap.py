@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from redis.asyncio import Redis
-
 from relay import logs
 from relay.clopos.client import CloposClient
 from relay.clopos.transport import Transport
@@ -35,7 +33,7 @@ from relay.settings import Settings
 from relay.store.brands import BrandStore
 from relay.store.commands import CommandStore
 from relay.store.commit import CommitStore
-from relay.store.connection import Timeouts, check_server, open_redis, open_sync_redis
+from relay.store.connection import Redis, Timeouts, check_server, open_redis, open_sync_redis
 from relay.store.counters import Counters
 from relay.store.deliveries import DeliveryStore
 from relay.store.lanes import LaneStore

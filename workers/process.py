@@ -12,13 +12,11 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Final
 
-from redis import Redis as SyncRedis
-from redis.exceptions import RedisError
 from rq.exceptions import StopRequested
 
 from relay import logs
 from relay.bootstrap import Relay, new_slot, open_relay
-from relay.store.connection import RedisUnusableError, Timeouts, open_sync_redis
+from relay.store.connection import RedisError, RedisUnusableError, SyncRedis, Timeouts, open_sync_redis
 from relay.store.presence import BEAT_S
 from workers import jobs
 from workers.health import Heartbeat

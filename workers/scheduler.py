@@ -14,12 +14,10 @@ import socket
 import time
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from relay import logs
 from relay.bootstrap import Relay, new_slot, open_relay
 from relay.settings import Settings
-from relay.store.connection import RedisUnusableError
+from relay.store.connection import RedisError, RedisUnusableError
 from workers.health import Heartbeat
 from workers.loop import new_loop
 from workers.post import WRONG_SETTINGS

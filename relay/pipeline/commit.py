@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import orjson
-from redis.asyncio import Redis
 
 from relay import logs
 from relay.core.changes import Change
@@ -28,6 +27,7 @@ from relay.store.commit import (
     Refused,
     Result,
 )
+from relay.store.connection import Redis
 from relay.store.snapshots import Head, Scope, SnapshotStore, pack, static_head
 from relay.store.subscriptions import SubscriptionStore
 

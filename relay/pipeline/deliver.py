@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from relay import logs
 from relay.core import breaker
 from relay.core.breaker import start_concurrency
@@ -26,6 +24,7 @@ from relay.pipeline.lane_run import RECHECK_MS, LaneRun
 from relay.pipeline.stop import ShiftReport, Stop
 from relay.store import keys
 from relay.store.brands import BrandStore
+from relay.store.connection import RedisError
 from relay.store.lanes import LEASE_MS, Claimed, LaneStore, Settlement, Taken, TakenHead, Wanted
 from relay.store.log import stored_event
 from relay.store.scripts import Call

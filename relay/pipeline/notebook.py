@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from relay.clopos.schema import BadRow
 from relay.pipeline.requests import Requests
+from relay.store.connection import RedisError
 from relay.store.venues import (
     BRAND_FIELD,
     HABITS_FIELD,

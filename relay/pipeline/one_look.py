@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
-
 from relay import logs
 from relay.clopos.api import Access
 from relay.clopos.feeds import FeedSource
@@ -16,6 +14,7 @@ from relay.pipeline.look import Pass
 from relay.pipeline.notebook import Notebook
 from relay.pipeline.poll_context import PollContext
 from relay.pipeline.reading import Reader, Tally
+from relay.store.connection import RedisError
 from relay.store.quota import Purpose
 from relay.store.snapshots import Scope
 from relay.store.venues import Claim, FeedState, Noted

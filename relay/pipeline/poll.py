@@ -7,13 +7,12 @@ token and what is learnt of the venues are in one place. What a worker leaves be
 import asyncio
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from relay import logs
 from relay.pipeline.poll_context import PollContext
 from relay.pipeline.stop import ShiftReport, Stop
 from relay.pipeline.watch import BrandWatch, Watched
 from relay.store import keys
+from relay.store.connection import RedisError
 from relay.store.venues import Claim
 
 LINGER_S: Final = 1.5

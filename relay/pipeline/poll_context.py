@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from relay.clopos.api import Access
 from relay.clopos.client import CloposClient
 from relay.pipeline.commit import Committer
 from relay.pipeline.requests import Requests
 from relay.store.brands import Brand, BrandStore
 from relay.store.commands import CommandStore
+from relay.store.connection import Redis
 from relay.store.documents import Stored
 from relay.store.quota import QuotaStore
 from relay.store.snapshots import SnapshotStore

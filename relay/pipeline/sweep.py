@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from redis.exceptions import RedisError
 
 from relay import logs
 from relay.core.changes import Feed
@@ -18,6 +17,7 @@ from relay.pipeline.replay import Past, Replays
 from relay.pipeline.stop import ShiftReport, Stop
 from relay.store import keys
 from relay.store.brands import BrandStore
+from relay.store.connection import RedisError
 from relay.store.deliveries import DeliveryStore
 from relay.store.log import Log
 from relay.store.maintenance import Maintenance

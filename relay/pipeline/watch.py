@@ -6,8 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from relay import logs
 from relay.core.cadence import choose
 from relay.core.errors import CorruptStateError
@@ -17,6 +15,7 @@ from relay.pipeline.notebook import Notebook
 from relay.pipeline.poll_context import PollContext, access_of
 from relay.pipeline.stop import Stop
 from relay.store.brands import Brand
+from relay.store.connection import RedisError
 from relay.store.documents import Stored
 from relay.store.quota import Account, Granted, Purpose
 from relay.store.venues import LEASE_MS, Claim, Noted

@@ -11,8 +11,22 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry as SyncRetry
+
+__all__ = [
+    "OLDEST",
+    "Redis",
+    "RedisError",
+    "RedisUnusableError",
+    "ServerFacts",
+    "SyncRedis",
+    "Timeouts",
+    "check_server",
+    "open_redis",
+    "open_sync_redis",
+]
+"""What is above the store takes the client's type and its errors from here, and speaks no Redis itself."""
 
 OLDEST = (7, 0)
 """The first version whose scripts know ``#!lua``."""
