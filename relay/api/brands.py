@@ -95,12 +95,13 @@ async def change(call: Call) -> Reply:
         stored, changed = present, False
     else:
         name = present.value.brand
-        stored = await services.brands.update(
-            name,
-            lambda brand: Write(replace(_changed(call, body, brand), updated_at=rfc3339(call.now_ms))),
-            name_of=lambda _: None,
-            if_version=version,
-        )
+        async with services.turns.of(name):
+            stored = await services.brands.update(
+                name,
+                lambda brand: Write(replace(_changed(call, body, brand), updated_at=rfc3339(call.now_ms))),
+                name_of=lambda _: None,
+                if_version=version,
+            )
         changed = True
         if stored.value.enabled:
             await _look_now(call, name)

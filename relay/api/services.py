@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from relay.api.scrape import Scraper
 from relay.api.throttle import Throttle
+from relay.api.turns import Turns
 from relay.api.waiting import Waiting
 from relay.core.addresses import Address, Networks
 from relay.egress.sender import Sender
@@ -89,3 +90,4 @@ class Services:
     metrics_digest: str | None
     tests_of_one: Throttle = field(default_factory=lambda: Throttle(interval_s=3.0, burst=10))
     tests_of_all: Throttle = field(default_factory=lambda: Throttle(interval_s=0.2, burst=50))
+    turns: Turns = field(default_factory=Turns)

@@ -118,7 +118,8 @@ async def change(call: Call) -> Reply:
         before[:] = [subscription]
         return changed(call, body, subscription, url=url) or Write(subscription, name=subscription.name)
 
-    stored = await services.subscriptions.update(present.id, apply, name_of=name_of, if_version=version)
+    async with services.turns.of(present.id):
+        stored = await services.subscriptions.update(present.id, apply, name_of=name_of, if_version=version)
     await services.life.announce(before[0], stored.value, at_ms=call.now_ms)
     return await reply(call, stored)
 
