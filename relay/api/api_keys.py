@@ -104,12 +104,14 @@ async def create(call: Call) -> Reply:
         created_at=rfc3339(call.now_ms),
     )
     try:
-        await services.api_keys.create(key_id, Write(made))
+        stored = await services.api_keys.create(key_id, Write(made))
     except NameTaken:
-        if not call.repeatable:
+        earlier = await services.api_keys.get(key_id) if call.repeatable else None
+        if earlier is None:
             raise
+        stored = earlier  # made by a run of this very request that was cut off
     return Reply(
-        body=NewApiKey(**_shown(made, None), key=key),
+        body=NewApiKey(**_shown(stored.value, None), key=key),
         headers={"location": f"/v1/api-keys/{key_id}"},
         target=f"api-key/{key_id}",
     )

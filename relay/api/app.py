@@ -56,6 +56,7 @@ OPERATIONS: Final[Sequence[Operation]] = (
 )
 """Everything that the API can do, in the order of its documentation."""
 
+_NOTHING_HERE: Final = "There is nothing at this path: /docs lists all there is."
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -108,6 +109,9 @@ class _Envelope:
         if refused is not None:
             await respond(refused)(scope, receive, answer)
             return
+        if b"%2f" in scope["raw_path"].lower():  # a slash within a name: no name here has one
+            await respond(ProblemError("not_found", _NOTHING_HERE))(scope, receive, answer)
+            return
         await self._app(scope, receive, answer)
 
 
@@ -118,7 +122,7 @@ async def _http_error(_request: Request, error: Exception) -> Response:
         allow = (error.headers or {}).get("allow", "GET, HEAD")
         return respond(ProblemError("method_not_allowed", f"This path takes {allow}.", headers={"allow": allow}))
     if error.status_code == 404:  # noqa: PLR2004
-        return respond(ProblemError("not_found", "There is nothing at this path: /docs lists all there is."))
+        return respond(ProblemError("not_found", _NOTHING_HERE))
     return respond(ProblemError("malformed", "The request cannot be read."))
 
 
