@@ -38,6 +38,7 @@ from relay.api.problems import ProblemError, respond, translate
 from relay.api.scrape import scrape_route
 from relay.api.services import Services
 from relay.api.trail import Trail
+from relay.api.ui.routes import routes as ui_routes
 
 OPERATIONS: Final[Sequence[Operation]] = (
     *brands.OPERATIONS,
@@ -58,9 +59,11 @@ OPERATIONS: Final[Sequence[Operation]] = (
 
 _NOTHING_HERE: Final = "There is nothing at this path: /docs lists all there is."
 _HEADERS: Final = (
+    (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
+"""What every answer has, unless it says otherwise itself."""
 
 
 def create_app(services: Services) -> ASGIApp:
@@ -70,7 +73,7 @@ def create_app(services: Services) -> ASGIApp:
     routes = [Route(path, PathEndpoint(services, list(group), trail)) for path, group in by_path]
     metrics = scrape_route(services.scraper, metrics_digest=services.metrics_digest)
     app = Starlette(
-        routes=[*probes(services), metrics, *_docs(), *routes],
+        routes=[*probes(services), metrics, *_docs(), *ui_routes(services, OPERATIONS, trail), *routes],
         exception_handlers={HTTPException: _http_error, Exception: _error},
     )
     app.router.redirect_slashes = False
@@ -100,9 +103,8 @@ class _Envelope:
             if message["type"] == "http.response.start":
                 headers = list(message["headers"])
                 names = {name for name, _ in headers}
-                if b"cache-control" not in names:
-                    headers.append((b"cache-control", b"no-store"))
-                message["headers"] = [*headers, *_HEADERS, (b"x-request-id", request_id.encode())]
+                headers += [header for header in _HEADERS if header[0] not in names]
+                message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
             await send(message)
 
         refused = check_head(scope["headers"])

@@ -10,6 +10,7 @@ import orjson
 from starlette.responses import Response
 
 from relay.api.ui import formats, statuses
+from relay.core.operational import rfc3339
 
 PREFIX: Final = "/ui"
 STATIC: Final = Path(__file__).parent / "static"
@@ -40,13 +41,20 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.globals.update(asset=asset, badge=statuses.badge, plural=formats.plural)
+    made.globals.update(
+        asset=asset,
+        attempt_badge=statuses.attempt_badge,
+        badge=statuses.badge,
+        plural=formats.plural,
+        target_link=target_link,
+    )
     made.filters.update(
         ago=formats.ago,
         clock=formats.clock,
         count=formats.count,
         epoch_ms=formats.epoch_ms,
         full=formats.full,
+        iso=rfc3339,
         pretty=pretty,
         share=formats.share,
         span=formats.span,
@@ -64,6 +72,21 @@ def asset(name: str) -> str:
 def pretty(value: Any) -> str:
     """JSON for people."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+_PAGES: Final = {
+    "brand": "brands",
+    "delivery": "deliveries",
+    "event": "events",
+    "replay": "replays",
+    "subscription": "subscriptions",
+}
+
+
+def target_link(target: str) -> str | None:
+    """The page of what the audit log names, None where there is none."""
+    kind, _, name = target.partition("/")
+    return f"{PREFIX}/{_PAGES[kind]}/{name}" if kind in _PAGES and name and "/" not in name else None
 
 
 def page(template: str, context: dict[str, Any], *, status: int = 200) -> Response:
