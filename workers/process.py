@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import FrameType
 from typing import Final
 
@@ -109,7 +109,7 @@ class _Process:
                 connection=connection,
                 pop_s=self._post.look_s,
                 stopping=self._stopping,
-                idle=self._look,
+                idle=self._look_where_nobody_wakes,
                 refused=self._refused,
                 progressed=self._progressed,
             )
@@ -126,9 +126,14 @@ class _Process:
             self._loop.wait_for(self._runner.run(kind, slot), tick=self._tick)
 
     def _look(self) -> None:
-        """Run a shift if something is due that nobody was woken for: a wake was lost, or there is no scheduler."""
+        """Run a shift if something is due, without RQ."""
         if not self._stopping.asked():
-            self._loop.wait_for(self._run_if_due(), tick=self._tick)
+            self._loop.wait_for(self._run_if(self._relay.stores.slots.is_due), tick=self._tick)
+
+    def _look_where_nobody_wakes(self) -> None:
+        """Run a shift if something is due and there is no scheduler that would wake anybody for it."""
+        if not self._stopping.asked():
+            self._loop.wait_for(self._run_if(self._relay.stores.slots.is_unattended), tick=self._tick)
 
     def _tick(self) -> None:
         self._progressed()
@@ -247,14 +252,14 @@ class _Process:
         with contextlib.suppress(RedisError, OSError):
             await self._relay.stores.counters.add([(name, labels, 1)])
 
-    async def _run_if_due(self) -> None:
+    async def _run_if(self, needed: Callable[[str], Awaitable[bool]]) -> None:
         kind = self._post.kind
         try:
-            due = await self._relay.slots.is_due(kind)
+            look = await needed(kind)
         except Exception as error:  # noqa: BLE001  the next look may succeed
             logs.event("look failed", level="debug", kind=kind, exc=error)
             return
-        if due and self._runner is not None:
+        if look and self._runner is not None:
             await self._runner.run(kind, new_slot())
 
     def _ask_to_stop(self) -> None:

@@ -126,7 +126,7 @@ class Slots:
         return bool(due), (None if next_ms < 0 else int(next_ms))
 
     async def is_due(self, kind: str) -> bool:
-        """Say whether something of the kind is due; two commands and no script, as idle workers ask it.
+        """Say whether something of the kind is due.
 
         Background tasks are never all done: where none is known, Redis has lost them, and a shift puts them back.
         """
@@ -138,6 +138,10 @@ class Slots:
             return kind == "maintain"
         due_ms: float = head[0][1]
         return bool(due_ms <= seconds * 1000 + micros / 1000)
+
+    async def is_unattended(self, kind: str) -> bool:
+        """Say whether something of the kind is due and no scheduler lives; mostly one command: idle workers ask it."""
+        return not await self._redis.exists(keys.SCHEDULER_LEASE) and await self.is_due(kind)
 
     async def sweep(self, owner: str, *, sleep_s: float) -> Sweep:
         """Take or keep the scheduler's lease, and look at what is due; ``sleep_s`` is the longest sleep."""

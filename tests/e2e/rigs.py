@@ -36,7 +36,7 @@ class Rig:
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
         self.folder = folder
-        self.redis: Any = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+        self.redis: Any = Redis.from_url(url, retry=Retry(NoBackoff(), 3))  # some tests kill it
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:

@@ -4,6 +4,7 @@ import signal
 
 from relay.store import keys
 from tests.e2e.rigs import KIND, Rig, ended, until
+from workers.scheduler import QUIET_S
 
 
 async def test_what_a_killed_worker_had_in_hand_is_done_by_the_next_when_its_lease_ends(rig: Rig) -> None:
@@ -14,8 +15,8 @@ async def test_what_a_killed_worker_had_in_hand_is_done_by_the_next_when_its_lea
     await rig.until_journal("begin a")
     killed.kill()
     await ended(killed)
-    await rig.worker()
-    await rig.until_journal("begin a", "begin a")
+    rig.start("worker", KIND, "25")
+    await rig.until_journal("begin a", "begin a", timeout_s=QUIET_S + 10)
 
 
 async def test_a_killed_worker_that_held_the_only_slot_holds_nobody_up(rig: Rig) -> None:
@@ -43,7 +44,7 @@ async def test_a_frozen_worker_does_not_hold_up_the_others(rig: Rig) -> None:
     await rig.redis.zrem("relay:lanes:due", "a:until-stopped")
     await rig.worker()
     await rig.make_due("b:")
-    await rig.until_journal("begin a", "begin b", "end b")
+    await rig.until_journal("begin a", "begin b", "end b", timeout_s=QUIET_S + 10)
     frozen.send_signal(signal.SIGCONT)
     frozen.terminate()
     assert await ended(frozen) == 0

@@ -28,6 +28,11 @@ from workers.shift import ShiftFunction
 JOURNAL = "journal"
 KEY = "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
 LEASE_MS = 1_500
+KEEP = """#!lua
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+return redis.call('ZADD', KEYS[1], 'XX', now_ms + tonumber(ARGV[1]), ARGV[2])
+"""
 CLAIM = """#!lua flags=allow-oom
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -63,10 +68,21 @@ class Shifts:
             if thing is None:
                 await self.wait_for_a_wake()
             else:
-                await self.work(thing.decode(), owner, stop)
+                keeper = asyncio.create_task(self.keep(thing))
+                try:
+                    await self.work(thing.decode(), owner, stop)
+                finally:
+                    keeper.cancel()
                 done += 1
                 idle_since_s = time.monotonic()
         return ShiftReport(done)
+
+    async def keep(self, thing: bytes) -> None:
+        """Renew the lease of what is worked on."""
+        keep = self.redis.register_script(KEEP)
+        while True:
+            await asyncio.sleep(LEASE_MS / 3000)
+            await keep(keys=[self.due], args=[LEASE_MS, thing])
 
     async def wait_for_a_wake(self) -> None:
         """Linger."""

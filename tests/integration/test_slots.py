@@ -284,12 +284,21 @@ async def test_slots_end_by_themselves_when_everybody_is_gone(slots: Slots, pres
         assert 0 < await redis.pttl(key) <= 60_000
 
 
-async def test_an_idle_worker_may_ask_whether_something_is_due(slots: Slots, redis: Redis) -> None:
+async def test_something_is_due_from_its_time_on(slots: Slots, redis: Redis) -> None:
     assert not await slots.is_due(KIND)
     await make_due(redis, in_ms=60_000)
     assert not await slots.is_due(KIND)
     await make_due(redis)
     assert await slots.is_due(KIND)
+
+
+async def test_what_is_due_is_attended_to_as_long_as_a_scheduler_lives(slots: Slots, redis: Redis) -> None:
+    await make_due(redis)
+    assert await slots.is_unattended(KIND)
+    await slots.sweep("scheduler", sleep_s=10)
+    assert not await slots.is_unattended(KIND)
+    await slots.leave("scheduler")
+    assert await slots.is_unattended(KIND)
 
 
 async def test_background_tasks_that_redis_has_lost_count_as_due(slots: Slots) -> None:
