@@ -11,11 +11,11 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, get_args
-from urllib.parse import urlsplit
 
 from relay.core.addresses import NOWHERE, Networks, parse_networks
 from relay.core.clopos_urls import check_clopos_url, check_http_url
 from relay.core.durations import format_duration, parse_duration
+from relay.core.redis_urls import check_redis_url
 from relay.core.retry import DEFAULT_DELAYS_S, parse_schedule
 from relay.logs import LogFormat
 
@@ -169,23 +169,7 @@ MAKE_A_KEY: Final = (
 
 
 def _redis_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port if parts.scheme != "redis+sentinel" else None  # which names several hosts
-    except ValueError:
-        raise ValueError("is not a URL") from None
-    if parts.scheme == "unix":
-        if not parts.path.startswith("/"):
-            raise ValueError("names no socket: write unix:///path/to/redis.sock")
-    elif parts.scheme == "redis+sentinel":
-        if not re.fullmatch(
-            r"[^/\s]+/[^/\s]+(/[0-9]{1,4})?", text.removeprefix("redis+sentinel://").rpartition("@")[2]
-        ):
-            raise ValueError("is not redis+sentinel://[:password@]host:26379,host:26379/NAME/0")
-    elif parts.scheme not in ("redis", "rediss"):
-        raise ValueError("does not start with redis://, rediss://, unix:// or redis+sentinel://")
-    elif not parts.hostname or not re.fullmatch(r"(/[0-9]{0,4})?", parts.path):
-        raise ValueError(f"is not {parts.scheme}://[[user]:password@]host:6379/0")
+    check_redis_url(text)
     return text
 
 

@@ -1,18 +1,27 @@
 """How is Redis opened, and which server is good enough?"""
 
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from redis import BlockingConnectionPool as SyncBlockingConnectionPool
+from redis import Connection as SyncConnection
+from redis import ConnectionPool as SyncConnectionPool
 from redis import Redis as SyncRedis
-from redis import Sentinel as SyncSentinel
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis import SSLConnection as SyncSSLConnection
+from redis import UnixDomainSocketConnection as SyncUnixDomainSocketConnection
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.connection import parse_url as sync_parse_url
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry as SyncRetry
+from redis.sentinel import Sentinel as SyncSentinel
+from redis.sentinel import SentinelConnectionPool as SyncSentinelConnectionPool
+
+from relay.core.redis_urls import Sentinels, check_redis_url, parse_sentinels
 
 __all__ = [
     "OLDEST",
@@ -51,15 +60,19 @@ class Timeouts:
     pool_s: float = 8.0
 
 
+SENTINEL_S: Final = 3.0
+"""Longest wait for one sentinel: there are others to ask."""
+
+
 def open_redis(url: str, *, timeouts: Timeouts | None = None, max_connections: int = 64) -> Redis:
     """Open a client that never repeats a command by itself.
 
     redis-py repeats a command whose reply was lost up to ten times; here every write is a compare-and-set that its
-    caller repeats knowingly, so the client must not.
+    caller repeats knowingly, so the client must not. A connection whose server says READONLY is dropped: the server
+    was demoted, and the next connection finds the primary, by its name or through the sentinels.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://`` or
-            ``redis+sentinel://[[user]:password@]host:port,host:port/NAME/DB``.
+        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://``, as ``core.redis_urls`` reads it.
         timeouts: deadlines; the default suits workers.
         max_connections: callers beyond that many wait for a free one.
 
@@ -67,66 +80,140 @@ def open_redis(url: str, *, timeouts: Timeouts | None = None, max_connections: i
         ValueError: the address is of no known form (the message never holds the password).
     """
     limits = timeouts or Timeouts()
-    options = {**_options(limits), "retry": Retry(NoBackoff(), 0)}
-    if urlsplit(url).scheme == "redis+sentinel":
-        primary = _primary(url)
-        sentinel = Sentinel(list(primary.nodes), sentinel_kwargs=_sentinel_options(limits))
-        client: Redis = sentinel.master_for(primary.name, **primary.sign_in, **options)
-        return client
-    _check_scheme(url)
-    pool = BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=limits.pool_s, **options)
-    return Redis.from_pool(pool)
+    options = {**_options(limits), "max_connections": max_connections, "retry": Retry(NoBackoff(), 0)}
+    sentinels = parse_sentinels(url)
+    if sentinels is not None:
+        ask: Any = _Sentinels  # redis-py has no types there
+        connect: Any = _SentinelPool
+        nodes = ask(list(sentinels.nodes), sentinel_kwargs=_of_sentinels(sentinels, limits))
+        return Redis.from_pool(connect(sentinels.name, nodes, **options, **_of_servers(sentinels)))
+    check_redis_url(url)
+    classes = {"unix": _UnixConnection, "rediss": _TlsConnection}
+    options = {**options, **parse_url(url), "connection_class": classes.get(urlsplit(url).scheme, _Connection)}
+    return Redis.from_pool(BlockingConnectionPool(**options))
 
 
 def open_sync_redis(url: str, *, timeouts: Timeouts | None = None, max_connections: int = 8) -> SyncRedis:
     """Open a client without asyncio, for RQ, which knows no other; like ``open_redis`` in all else."""
     limits = timeouts or Timeouts()
-    options = {**_options(limits), "retry": SyncRetry(NoBackoff(), 0)}
-    if urlsplit(url).scheme == "redis+sentinel":
-        primary = _primary(url)
-        sentinel = SyncSentinel(list(primary.nodes), sentinel_kwargs=_sentinel_options(limits))
-        client: SyncRedis = sentinel.master_for(primary.name, **primary.sign_in, **options)
-        return client
-    _check_scheme(url)
-    pool = SyncBlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=limits.pool_s, **options)
+    options = {**_options(limits), "max_connections": max_connections, "retry": SyncRetry(NoBackoff(), 0)}
+    sentinels = parse_sentinels(url)
+    pool: SyncConnectionPool
+    if sentinels is not None:
+        ask: Any = _SyncSentinels  # redis-py has no types there
+        connect: Any = _SyncSentinelPool
+        nodes = ask(list(sentinels.nodes), sentinel_kwargs=_of_sentinels(sentinels, limits))
+        pool = connect(sentinels.name, nodes, **options, **_of_servers(sentinels))
+    else:
+        check_redis_url(url)
+        classes = {"unix": _SyncUnixConnection, "rediss": _SyncTlsConnection}
+        chosen = classes.get(urlsplit(url).scheme, _SyncConnection)
+        pool = SyncBlockingConnectionPool(**{**options, **sync_parse_url(url), "connection_class": chosen})
     return SyncRedis.from_pool(pool)
 
 
 def _options(limits: Timeouts) -> dict[str, Any]:
-    return {"socket_connect_timeout": limits.connect_s, "socket_timeout": limits.socket_s, "protocol": 2}
+    return {
+        "socket_connect_timeout": limits.connect_s,
+        "socket_timeout": limits.socket_s,
+        "timeout": limits.pool_s,
+        "protocol": 2,
+    }
 
 
-def _sentinel_options(limits: Timeouts) -> dict[str, Any]:
-    return {"socket_connect_timeout": limits.connect_s, "socket_timeout": limits.socket_s}
+def _of_servers(sentinels: Sentinels) -> dict[str, Any]:
+    sign_in = {"db": sentinels.db, "username": sentinels.username, "password": sentinels.password}
+    return {**sign_in, "ssl": True, **dict(sentinels.tls_options)} if sentinels.tls else sign_in
 
 
-def _check_scheme(url: str) -> None:
-    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must start with redis://, rediss://, unix:// or redis+sentinel://")
+def _of_sentinels(sentinels: Sentinels, limits: Timeouts) -> dict[str, Any]:
+    options = {
+        "socket_connect_timeout": min(limits.connect_s, SENTINEL_S),
+        "socket_timeout": min(limits.socket_s, SENTINEL_S),
+        "username": sentinels.sentinel_username,
+        "password": sentinels.sentinel_password,
+        "protocol": 2,
+    }
+    return {**options, "ssl": True, **dict(sentinels.tls_options)} if sentinels.sentinel_tls else options
 
 
-@dataclass(frozen=True, slots=True)
-class _Primary:
-    """What a ``redis+sentinel://`` address says."""
+class _LeavesReplicas:
+    """A connection that ends when its server turns out to be a replica."""
 
-    nodes: tuple[tuple[str, int], ...]
-    name: str
-    sign_in: dict[str, Any]
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        parent: Any = super()
+        try:
+            return await parent.read_response(*args, **options)
+        except ReadOnlyError:
+            await self.disconnect()  # type: ignore[attr-defined]  # the class it is mixed into has it
+            raise
 
 
-def _primary(url: str) -> _Primary:
-    credentials, _, rest = url.removeprefix("redis+sentinel://").rpartition("@")
-    hosts, _, path = rest.partition("/")
-    name, _, db = path.partition("/")
-    if not hosts or not name:
-        raise ValueError("redis+sentinel:// needs hosts and a name: redis+sentinel://host:26379,host:26379/NAME/0")
-    user, _, password = credentials.partition(":")
-    nodes = []
-    for node in hosts.split(","):
-        host, _, port = node.rpartition(":") if ":" in node else (node, "", "26379")
-        nodes.append((host or "127.0.0.1", int(port or 26379)))
-    sign_in = {"db": int(db or 0), "username": unquote(user) or None, "password": unquote(password) or None}
-    return _Primary(tuple(nodes), name, sign_in)
+class _Connection(_LeavesReplicas, Connection):
+    pass
+
+
+class _TlsConnection(_LeavesReplicas, SSLConnection):
+    pass
+
+
+class _UnixConnection(_LeavesReplicas, UnixDomainSocketConnection):
+    pass
+
+
+class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to whatever server the sentinels name; callers wait for a free one."""
+
+
+class _Sentinels(Sentinel):
+    """Keeps no connection to a sentinel: they are asked when a server is lost, which is seldom."""
+
+    async def discover_master(self, service_name: str) -> Any:
+        try:
+            return await super().discover_master(service_name)
+        finally:
+            for sentinel in self.sentinels:
+                await sentinel.connection_pool.disconnect(inuse_connections=False)
+
+
+class _SyncLeavesReplicas:
+    """As ``_LeavesReplicas``, without asyncio."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        parent: Any = super()
+        try:
+            return parent.read_response(*args, **options)
+        except ReadOnlyError:
+            self.disconnect()  # type: ignore[attr-defined]  # the class it is mixed into has it
+            raise
+
+
+class _SyncConnection(_SyncLeavesReplicas, SyncConnection):
+    pass
+
+
+class _SyncTlsConnection(_SyncLeavesReplicas, SyncSSLConnection):
+    pass
+
+
+class _SyncUnixConnection(_SyncLeavesReplicas, SyncUnixDomainSocketConnection):
+    pass
+
+
+class _SyncSentinelPool(SyncSentinelConnectionPool, SyncBlockingConnectionPool):
+    """As ``_SentinelPool``."""
+
+
+class _SyncSentinels(SyncSentinel):
+    """As ``_Sentinels``."""
+
+    def discover_master(self, service_name: str) -> Any:
+        parent: Any = super()
+        try:
+            return parent.discover_master(service_name)
+        finally:
+            for sentinel in self.sentinels:
+                sentinel.connection_pool.disconnect(inuse_connections=False)
 
 
 @dataclass(frozen=True, slots=True)
