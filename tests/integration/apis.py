@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 from relay.api.app import OPERATIONS, create_app
 from relay.api.openapi import codes_of
 from relay.api.problem_types import TYPES
-from relay.api.serve import services_of
+from relay.api.serve import REDIS_TIMEOUTS, services_of
 from relay.api.services import Services
 from relay.bootstrap import Relay, open_relay
 from relay.core.addresses import Address, parse_networks
@@ -155,7 +155,7 @@ async def running_api(redis_url: str, **more: Any) -> AsyncIterator[Api]:
     """An API on a Redis; ``more`` are settings, and of the services ``now_ms``."""
     now_ms = more.pop("now_ms", None)
     async with contextlib.AsyncExitStack() as stack:
-        relay = await stack.enter_async_context(open_relay(settings_for(redis_url, **more)))
+        relay = await stack.enter_async_context(open_relay(settings_for(redis_url, **more), timeouts=REDIS_TIMEOUTS))
         services = replace(services_of(relay), lookup=lookup)
         if now_ms is not None:
             services = replace(services, now_ms=now_ms)
