@@ -55,6 +55,13 @@ def span(seconds: float) -> str:
     return f"{whole // 60}{_SPACE}min"
 
 
+def age(seconds: float | None) -> str:
+    """Write how old something is: under 1 s, 4 s, 3 min."""
+    if seconds is None:
+        return NOTHING
+    return f"under 1{_SPACE}s" if seconds < 1 else span(int(seconds))
+
+
 def ago(at_ms: int | None, now_ms: int) -> str:
     """Write how long ago something was, or in how long it will be."""
     if at_ms is None:

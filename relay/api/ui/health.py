@@ -119,14 +119,22 @@ def _of_subscription(subscription: Mapping[str, Any], error: str | None, now_ms:
         why = f"{_sentence(state['disabled_reason'] or 'it is not known why')}{waiting}"
         yield Finding(Level.BAD, f"{name} is disabled: nothing is sent to it.", why, None, link, "Subscription")
     elif state["status"] == "active" and failing_ms is not None:
-        yield Finding(Level.WARN, f"{name} does not take what it is sent.", error, failing_ms, link, "Subscription")
+        why = None if error is None else _sentence(error)
+        yield Finding(Level.WARN, f"{name} does not take what it is sent.", why, failing_ms, link, "Subscription")
     elif state["status"] == "active" and subscription["url"] and waits_s is not None and waits_s > OLD_BACKLOG_S:
         what = f"{name} is behind: its oldest event waits for {span(waits_s)}."
         yield Finding(Level.WARN, what, link=link, link_text="Subscription")
     if state["dead"]:
         given_up = plural(state["dead"], "delivery was", "deliveries were")
         what = f"{name}: {given_up} given up."
-        yield Finding(Level.WARN, what, error, None, f"/ui/dead?subscription={subscription['id']}", "Retry them")
+        yield Finding(
+            Level.WARN,
+            what,
+            None if error is None else _sentence(error),
+            None,
+            f"/ui/dead?subscription={subscription['id']}",
+            "Retry them",
+        )
 
 
 def _sentence(text: str) -> str:

@@ -14,11 +14,11 @@ HIDDEN: Final = "hidden"
 
 _CUSTOMER: Final = {"name": "Name", "phone": "Phone", "address": "Address", "ref": "Reference"}
 _CHANNEL: Final = {
-    "type": "Kind",
+    "type": "Channel",
     "integration": "Integration",
-    "integration_id": "Its id there",
-    "integration_uuid": "Its UUID there",
-    "integration_status": "Its status there",
+    "integration_id": "Id there",
+    "integration_uuid": "UUID there",
+    "integration_status": "Status there",
 }
 _FREE_TEXT: Final = frozenset(path.rpartition(".")[2] for path in PERSONAL) - {"customer"}
 _MOST_SHOWN: Final = 120

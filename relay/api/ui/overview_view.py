@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from relay.api.ui.charts import Chart, portion, stacked
-from relay.api.ui.formats import NOTHING, count, plural, share, span
+from relay.api.ui.formats import NOTHING, age, count, plural, share
 from relay.api.ui.health import OLD_BACKLOG_S, STALE_S, VERY_STALE_S, Finding, name_of, oldest_look_s, waiting_s
 from relay.api.ui.statuses import Badge, Level, badge, subscription_badge
 
@@ -171,23 +171,23 @@ def _all_is_well(
 
 
 def _freshness(brands: Sequence[Mapping[str, Any]], now_ms: int) -> Tile:
-    ages = [age for brand in brands if (age := oldest_look_s(brand, now_ms)) is not None and brand["enabled"]]
+    ages = [looked_s for brand in brands if (looked_s := oldest_look_s(brand, now_ms)) is not None and brand["enabled"]]
     if not ages:
         return Tile("Oldest look", NOTHING, "no brand was looked at yet", Level.IDLE)
     oldest = max(ages)
-    return Tile("Oldest look", span(int(oldest)), f"of {plural(len(ages), 'brand', 'brands')}", _age_level(oldest))
+    return Tile("Oldest look", age(oldest), f"of {plural(len(ages), 'brand', 'brands')}", _age_level(oldest))
 
 
 def _backlog(subscriptions: Sequence[Mapping[str, Any]], now_ms: int) -> Tile:
     pending = sum(each["state"]["pending"] for each in subscriptions)
     pushed = [each for each in subscriptions if each["state"]["status"] == "active" and each["url"]]
-    ages = [age for each in pushed if (age := waiting_s(each, now_ms)) is not None]
+    ages = [waits_s for each in pushed if (waits_s := waiting_s(each, now_ms)) is not None]
     if not pending:
         return Tile("Waiting", "0", "nothing waits", Level.OK)
     if not ages:
         return Tile("Waiting", count(pending), "for paused or pulling subscriptions", Level.IDLE)
     level = Level.WARN if max(ages) > OLD_BACKLOG_S else Level.OK
-    return Tile("Waiting", count(pending), f"the oldest for {span(int(max(ages)))}", level)
+    return Tile("Waiting", count(pending), f"the oldest for {age(max(ages))}", level)
 
 
 def _success(slots: Sequence[Slot]) -> Tile:
@@ -217,7 +217,7 @@ def _brand_row(brand: Mapping[str, Any], now_ms: int) -> BarRow:
         name=brand["brand"],
         link=f"/ui/brands/{brand['brand']}",
         badge=badge("brand", state["status"]),
-        value="no look yet" if age_s is None else span(int(age_s)),
+        value="no look yet" if age_s is None else age(age_s),
         fill=0.0 if age_s is None else portion(age_s, STALE_S),
         level=Level.IDLE if age_s is None else _age_level(age_s),
         detail=f"{venues}, {quota['remaining']} of {quota['limit']} requests left",
@@ -247,8 +247,8 @@ def _subscription_row(subscription: Mapping[str, Any], now_ms: int) -> BarRow:
         name=name_of(subscription),
         link=f"/ui/subscriptions/{subscription['id']}",
         badge=shown,
-        value=NOTHING if age_s is None else span(int(age_s)),
+        value=age(age_s),
         fill=0.0 if age_s is None else portion(age_s, OLD_BACKLOG_S),
-        level=Level.WARN if age_s is not None and age_s > OLD_BACKLOG_S else Level.OK,
+        level=Level.WARN if shown.level is Level.WARN or (age_s or 0.0) > OLD_BACKLOG_S else Level.OK,
         detail=waits + rate + dead,
     )

@@ -49,6 +49,7 @@ def environment() -> jinja2.Environment:
         target_link=target_link,
     )
     made.filters.update(
+        age=formats.age,
         ago=formats.ago,
         clock=formats.clock,
         count=formats.count,

@@ -15,7 +15,7 @@ from relay.api.ui.visits import Visit, refusal
 from relay.core.subscriptions import PATTERNS
 
 OVERLAPS: Final = {"24h": "for a day", "1h": "for an hour", "7d": "for a week", "0s": "not at all"}
-LATEST: Final = 10
+LATEST: Final = 7
 MOST_TYPED: Final = 4000
 """Characters of a field of a form that is shown again."""
 

@@ -21,5 +21,6 @@
     for (const box of document.querySelectorAll('input[name="id"]')) box.checked = event.target.checked;
   });
   document.getElementById("secret")?.addEventListener("focus", (event) => event.target.select());
+  document.querySelector(".top [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   document.getElementById("notice")?.focus({ preventScroll: true });
 })();
