@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
 from relay.store import keys
 from relay.store.deliveries import STAT_SLOT_MS
+
+FEW: Final = 5
+"""Deliveries of a subscription that are looked at to tell why it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,23 @@ class Activity:
             Attempts(number * STAT_SLOT_MS, succeeded, failed)
             for number, (succeeded, failed) in zip(numbers, sums, strict=True)
         ]
+
+    async def retried(self, subscription_ids: Sequence[str]) -> list[tuple[str, int]]:
+        """Some deliveries of each subscription that failed and will be tried again: (subscription, position)."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for subscription_id in subscription_ids:
+                pipe.zrange(keys.lane(subscription_id) + ":retry", 0, FEW - 1)
+            replies = await pipe.execute() if subscription_ids else []
+        queues = [
+            (subscription_id, queue.decode())
+            for subscription_id, found in zip(subscription_ids, replies, strict=True)
+            for queue in found
+        ]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for subscription_id, queue in queues:
+                pipe.lindex(f"{keys.lane(subscription_id)}:q:{queue}", 0)
+            heads = await pipe.execute() if queues else []
+        return [(subscription_id, int(head)) for (subscription_id, _), head in zip(queues, heads, strict=True) if head]
 
     async def dead(self, subscription_ids: Sequence[str], *, limit: int, skip: int = 0) -> list[Dead]:
         """Deliveries that were given up, the last first.

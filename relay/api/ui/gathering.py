@@ -12,9 +12,6 @@ MOST: Final = 1000
 """Of brands, and of subscriptions: a page with more of them is of no use, and the API has them all."""
 
 SLOTS: Final = 24
-MOST_ASKED: Final = 20
-"""Failing subscriptions whose last error is looked up."""
-
 QUEUES: Final = ("poll", "deliver", "maintain")
 
 
@@ -63,13 +60,18 @@ async def unaccounted(visit: Visit) -> int:
 
 async def last_errors(visit: Visit, found: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """What the last failed attempt ended with, of each subscription that fails or has dead deliveries."""
-    troubled = [each["id"] for each in found if each["state"]["failing_since"] or each["state"]["dead"]][:MOST_ASKED]
-    pages = await asyncio.gather(
-        *[visit.ask("list_deliveries", query={"subscription": each, "limit": 50}) for each in troubled]
-    )
-    errors = {}
-    for subscription_id, page in zip(troubled, pages, strict=True):
-        error = next((row["last_error"] for row in page["data"] if row["last_error"]), None)
-        if error is not None:
-            errors[subscription_id] = error
-    return errors
+    activity = visit.services.activity
+    troubled = [each["id"] for each in found if each["state"]["failing_since"] or each["state"]["dead"]]
+    retried = await activity.retried(troubled)
+    known = {subscription_id for subscription_id, _ in retried}
+    died = await activity.dead([each for each in troubled if each not in known], limit=len(troubled))
+    wanted = [*retried, *((each.subscription_id, each.position) for each in died)]
+    latest: dict[str, tuple[str, str]] = {}
+    for delivery in await visit.services.deliveries.many(wanted):
+        if delivery is None or not delivery.record.lines:
+            continue
+        last = delivery.record.history()[-1]
+        if last["error"]:
+            told = (last["at"], last["error"])
+            latest[delivery.subscription_id] = max(told, latest.get(delivery.subscription_id, told))
+    return {subscription_id: error for subscription_id, (_, error) in latest.items()}

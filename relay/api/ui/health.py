@@ -112,29 +112,22 @@ def _of_brand(brand: Mapping[str, Any], now_ms: int) -> Iterator[Finding]:
 def _of_subscription(subscription: Mapping[str, Any], error: str | None, now_ms: int) -> Iterator[Finding]:
     name, state = name_of(subscription), subscription["state"]
     link = f"/ui/subscriptions/{subscription['id']}"
+    told = None if error is None else _sentence(error)
     failing_ms = epoch_ms(state["failing_since"])
     waits_s = waiting_s(subscription, now_ms)
     if state["status"] == "disabled" and state["disabled_reason"] != BY_THE_OPERATOR:
         waiting = f" {plural(state['pending'], 'event waits', 'events wait')}." if state["pending"] else ""
-        why = f"{_sentence(state['disabled_reason'] or 'it is not known why')}{waiting}"
-        yield Finding(Level.BAD, f"{name} is disabled: nothing is sent to it.", why, None, link, "Subscription")
+        reason = _sentence(state["disabled_reason"] or "it is not known why") + waiting
+        yield Finding(Level.BAD, f"{name} is disabled: nothing is sent to it.", reason, None, link, "Subscription")
     elif state["status"] == "active" and failing_ms is not None:
-        why = None if error is None else _sentence(error)
-        yield Finding(Level.WARN, f"{name} does not take what it is sent.", why, failing_ms, link, "Subscription")
+        yield Finding(Level.WARN, f"{name} does not take what it is sent.", told, failing_ms, link, "Subscription")
     elif state["status"] == "active" and subscription["url"] and waits_s is not None and waits_s > OLD_BACKLOG_S:
         what = f"{name} is behind: its oldest event waits for {span(waits_s)}."
         yield Finding(Level.WARN, what, link=link, link_text="Subscription")
     if state["dead"]:
         given_up = plural(state["dead"], "delivery was", "deliveries were")
-        what = f"{name}: {given_up} given up."
-        yield Finding(
-            Level.WARN,
-            what,
-            None if error is None else _sentence(error),
-            None,
-            f"/ui/dead?subscription={subscription['id']}",
-            "Retry them",
-        )
+        dead = f"/ui/dead?subscription={subscription['id']}"
+        yield Finding(Level.WARN, f"{name}: {given_up} given up.", told, None, dead, "Retry them")
 
 
 def _sentence(text: str) -> str:
