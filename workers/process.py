@@ -21,7 +21,7 @@ from relay.store.presence import BEAT_S
 from workers import jobs
 from workers.health import Heartbeat
 from workers.loop import LoopThread
-from workers.post import CUT_S, DRAIN_S, END_S, TWICE_S, WRONG_SETTINGS, Post
+from workers.post import CUT_S, TWICE_S, WRONG_SETTINGS, Post
 from workers.rq_worker import REPLY_S, ShiftWorker, Stopping
 from workers.shift import ShiftFunction, ShiftRunner
 
@@ -217,7 +217,7 @@ class _Process:
             wake=relay.wake,
             count=self._count_shift,
             clock=time.monotonic,
-            drain_s=DRAIN_S,
+            drain_s=self._post.drain_s,
         )
         self._present.append(asyncio.create_task(self._be_present()))
         if self._stop.is_set():
@@ -266,7 +266,7 @@ class _Process:
         self._stop.set()
         if self._runner is not None:
             self._runner.ask_to_stop()
-        asyncio.get_running_loop().call_later(END_S, os._exit, 1)
+        asyncio.get_running_loop().call_later(self._post.end_s, os._exit, 1)
 
     def _cut_off(self) -> None:
         if self._runner is not None:

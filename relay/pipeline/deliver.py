@@ -34,6 +34,8 @@ RENEW_S = LEASE_MS / 3000
 CLAIM_MOST = 64
 SWEEP_S = 0.5
 BACKOFF_S = 0.5
+LEAVE_S = 3.0
+"""How long giving lanes back may take; they are free without it when their leases end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +161,24 @@ class _Shift:
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(listener, *self.tasks, return_exceptions=True)
+            await self._leave()
         return ShiftReport(self.settled, self.next_due_ms)
+
+    async def _leave(self) -> None:
+        """Where the shift was cut off: settle what had ended, give lanes back with what was in hand, for the next."""
+        settled = self._settle() if self.ended else None
+        kept = [(lane.subscription_id, lane.fence) for lane in self.lanes.values() if not lane.lost]
+        calls = [
+            *([settled.call] if settled is not None else []),
+            *([self.ctx.lanes.keep_call([], kept)] if kept else []),
+        ]
+        if not calls:
+            return
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await self.ctx.lanes.run(calls)
+        except (RedisError, TimeoutError) as error:
+            logs.event("lanes not given back", level="warning", exc=error, lanes=len(kept))
 
     def _patience_s(self, idle_since_s: float | None) -> float:
         """How long to wait for something to happen before looking again."""

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,6 +17,7 @@ from relay.settings import ALREADY_WARNED, Settings
 from relay.supervise.data_dir import DataDir, DataDirError, RedisDir
 from relay.supervise.processes import Child, Supervisor
 from relay.supervise.redis_server import find_redis_server, redis_answers, redis_command
+from workers.post import CUT_S, drain_s
 
 LASTING: Final = "redis"
 DEMO: Final = "demo"
@@ -27,7 +28,6 @@ _REDIS_WITHIN_S: Final = 120.0  # it reads its whole append-only file first
 _LOCK_WITHIN_S: Final = 10.0
 _GRACE_S: Final = (9.0, 5.5)
 _REDIS_GRACE_S: Final = (4.0, 1.0)  # all of it is stopped within 20 s
-_POD_GRACE_S: Final = (19.0, 6.0)  # longer than an attempt's default, and within the thirty seconds of a pod
 _SMALLEST_MEMORY_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -51,15 +51,23 @@ def role_command(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "relay.cli", *words)
 
 
-def worker_children(crew: Crew, *, environ: Mapping[str, str], grace_s: tuple[float, float]) -> list[Child]:
-    """List the worker processes: each has one queue, as RQ can lose a job between two."""
+def worker_children(
+    crew: Crew, *, environ: Mapping[str, str], grace_s: Callable[[str], tuple[float, float]]
+) -> list[Child]:
+    """List the worker processes: each has one queue, as RQ can lose a job between two.
+
+    Args:
+        crew: how many.
+        environ: theirs.
+        grace_s: of each queue.
+    """
     how = ("--processes", "1", "--concurrency", str(crew.concurrency))
     return [
         Child(
             name=f"worker-{queue}-{number}",
             command=role_command("worker", "--queues", queue, *how),
             environ=environ,
-            grace_s=grace_s,
+            grace_s=grace_s(queue),
         )
         for queue in crew.queues
         for number in range(1, crew.processes + 1)
@@ -71,7 +79,7 @@ def up_children(crew: Crew, *, environ: Mapping[str, str]) -> list[Child]:
     return [
         Child(name="api", command=role_command("api"), environ=environ, grace_s=_GRACE_S),
         Child(name="scheduler", command=role_command("scheduler"), environ=environ, grace_s=_GRACE_S),
-        *worker_children(crew, environ=environ, grace_s=_GRACE_S),
+        *worker_children(crew, environ=environ, grace_s=lambda _queue: _GRACE_S),
     ]
 
 
@@ -230,7 +238,11 @@ async def run_workers(settings: Settings, crew: Crew, *, environ: Mapping[str, s
     supervisor.stop_on_signals()
     log_format = logs.chosen_format(settings.log_format)
     environ = child_environ(environ, {"RELAY_LOG_FORMAT": log_format})
-    supervisor.start(*worker_children(crew, environ=environ, grace_s=_POD_GRACE_S))
+
+    def grace_s(queue: str) -> tuple[float, float]:
+        return drain_s(queue, attempt_timeout_s=settings.attempt_timeout_s) + 1.0, CUT_S + 1.0
+
+    supervisor.start(*worker_children(crew, environ=environ, grace_s=grace_s))
     try:
         await supervisor.asked_to_stop.wait()
     finally:

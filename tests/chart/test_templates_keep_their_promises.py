@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from relay.core.durations import parse_duration
 from relay.queues import queue_name
-from relay.settings import SETTINGS
-from workers.post import END_S
+from relay.settings import SETTINGS, Settings
+from workers.post import Post
 
 Object = dict[str, Any]
 
@@ -427,7 +428,13 @@ def test_grace_times_follow_from_the_attempt_timeout(
 def test_a_worker_ends_by_itself_before_kubernetes_ends_it(objects: list[Object]) -> None:
     for component, deployment in by_component(objects).items():
         if component in ("poll", "deliver", "maintain"):
-            assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= END_S + 5
+            grace_s = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+            settings = [
+                each["data"] for each in kind(objects, "ConfigMap") if each["metadata"]["name"].endswith("-settings")
+            ]
+            timeout_s = parse_duration(settings[0].get("RELAY_ATTEMPT_TIMEOUT", "15s")).total_seconds()
+            post = Post(settings=Settings(attempt_timeout_s=timeout_s), kind=component, concurrency=1)
+            assert grace_s >= post.end_s + 5
 
 
 def test_a_changed_setting_restarts_the_pods_and_a_changed_label_of_the_chart_does_not(
