@@ -162,6 +162,12 @@ async def deliver_all(parts: Parts) -> Spent:
         return Spent.now() - started
 
 
+async def redis_cpu_s(redis: Redis) -> float:
+    """What Redis has used of its processor so far."""
+    info = await redis.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+
 async def measure(redis_url: str, url: str, *, subscriptions: int, events: int) -> dict[str, float]:
     redis, pop = Redis.from_url(redis_url, protocol=2), Redis.from_url(redis_url, protocol=2)
     await redis.flushall()
@@ -179,7 +185,9 @@ async def measure(redis_url: str, url: str, *, subscriptions: int, events: int) 
     key = signing.parse_secret(SECRET)
     sample = (bodies * (total // len(bodies) + 1))[:total]
     bare = await bare_loop(url, sample, key)
+    redis_before_s = await redis_cpu_s(redis)
     relay = await deliver_all(parts)
+    redis_cpu = await redis_cpu_s(redis) - redis_before_s
     counts = await parts.deliveries.counts(list(await parts.subscriptions.all()))
     delivered = sum(each.delivered for each in counts.values())
     assert delivered == total, (delivered, total)
@@ -195,6 +203,7 @@ async def measure(redis_url: str, url: str, *, subscriptions: int, events: int) 
         "relay_per_s": round(total / relay.wall_s),
         "bare_cpu_us": round(bare.cpu_s / total * 1e6, 1),
         "relay_cpu_us": round(relay.cpu_s / total * 1e6, 1),
+        "redis_cpu_us": round(redis_cpu / total * 1e6, 1),
         "ratio": round(bare.wall_s / relay.wall_s, 3),
         "cpu_ratio": round(bare.cpu_s / relay.cpu_s, 3),
         "redis_bytes_per_pending": memory,

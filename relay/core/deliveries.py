@@ -2,7 +2,8 @@
 
 A record is ``state|attempts|made|replay|facts`` and then a line of JSON an attempt. A delivery without a record is
 pending and was never tried. ``made`` is the stamp at which the delivery was made where that is not its event's
-position; ``replay`` the id of the replay that opened it again; ``facts`` what is kept of an event that is trimmed.
+position; ``replay`` the id of the replay that opened it again, or ``BY_HAND``; ``facts`` what is kept of an event that
+is trimmed.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from relay.core.errors import CorruptStateError
 
 EXCERPT_CHARS = 1024
 RECORD_FIELDS = 5
+
+BY_HAND = "-"
+"""Stands in place of a replay's id where one delivery was opened again by itself."""
 
 
 class State(StrEnum):
@@ -50,6 +54,7 @@ class Record:
         attempts: how many were made in all.
         made: stamp, 0 for the event's own position.
         replay: id, "" for none.
+        by_hand: it was opened again by itself, after whatever replay there was.
         facts: JSON object, b"" for none.
         lines: JSON, one an attempt, oldest first.
     """
@@ -60,6 +65,12 @@ class Record:
     replay: str = ""
     facts: bytes = b""
     lines: tuple[bytes, ...] = ()
+    by_hand: bool = False
+
+    @property
+    def opened(self) -> bool:
+        """Whether it was asked for again: it is sent whatever its age, and its latency tells nothing."""
+        return self.by_hand or self.replay != ""
 
     def history(self) -> list[dict[str, Any]]:
         """Every attempt: ``{at, number, status_code, error, duration_ms, response_excerpt}``."""
@@ -67,6 +78,7 @@ class Record:
 
 
 FRESH = Record(State.PENDING, 0)
+"""Pending, never tried."""
 
 
 def parse_record(text: bytes | None) -> Record:
@@ -83,7 +95,16 @@ def parse_record(text: bytes | None) -> Record:
         raise CorruptStateError("a delivery's record cannot be read")
     state, attempts, made, replay, facts = parts
     try:
-        return Record(_STATES[state.decode()], int(attempts), int(made or 0), replay.decode(), facts, tuple(lines))
+        by_hand = replay.decode() == BY_HAND
+        return Record(
+            _STATES[state.decode()],
+            int(attempts),
+            int(made or 0),
+            "" if by_hand else replay.decode(),
+            facts,
+            tuple(lines),
+            by_hand,
+        )
     except (KeyError, ValueError):
         raise CorruptStateError("a delivery's record cannot be read") from None
 

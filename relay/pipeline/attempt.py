@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from relay.core import signing
 from relay.core.buckets import DURATION_MS, LATENCY_MS, bucket_of
 from relay.core.deliveries import Record, attempt_line
 from relay.core.events import StoredEvent, delivery_dead, render, rfc3339, subscription_subject
-from relay.core.outcomes import OUR_FAULT_WAIT_S, Outcome, classify
+from relay.core.netpolicy import Refused
+from relay.core.outcomes import OUR_FAULT_WAIT_S, Failure, Outcome, StatusClass, classify
 from relay.core.retry import Dead, next_attempt, parse_retry_after
 from relay.egress.sender import Attempt, OutboundRequest, Sender
 from relay.pipeline.commit import OperationalEvent, encode_announcement
@@ -19,15 +21,22 @@ from relay.store.positions import delivery_id
 DELIVERED, RETRY, DEAD, EXPIRED, DISCARDED, BACK = "d", "r", "x", "e", "c", "b"
 """Verdicts of settle.lua."""
 
+LONGEST_OUR_FAULT_WAIT_MS: Final = 60_000
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One delivery whose turn it is."""
+    """One delivery whose turn it is.
+
+    Attributes:
+        body: what is sent, where it has been rendered already.
+    """
 
     queue: str
     position: int
     record: Record
     event: StoredEvent
+    body: bytes | None = None
 
     @property
     def number(self) -> int:
@@ -53,7 +62,11 @@ async def attempt(
         wall_s: Unix time; the signature's timestamp is made from it.
         timeout_s: of the whole attempt.
     """
-    body = render(head.event, endpoint.subscription.shape_at(head.position))
+    url = endpoint.url
+    if isinstance(url, Refused):
+        error = f"{Failure.BLOCKED}: the URL is not allowed any more: {url.reason}"
+        return _tried(head, Attempt(None, Failure.BLOCKED, error, StatusClass.REFUSED, 0), wall_s)
+    body = head.body if head.body is not None else render(head.event, endpoint.shape_at(head.position))
     now_s = wall_s()
     timestamp_s = int(now_s)
     signature = signing.sign(
@@ -66,16 +79,17 @@ async def attempt(
         "webhook-signature": signature,
         "relay-attempt": str(head.number),
     }
-    made = await sender.send(OutboundRequest(endpoint.url, headers, body, timeout_s))
+    return _tried(head, await sender.send(OutboundRequest(url, headers, body, timeout_s)), wall_s)
+
+
+def _tried(head: Head, made: Attempt, wall_s: Callable[[], float]) -> Tried:
     retry_after_s = None
     if made.retry_after is not None:
         retry_after_s = parse_retry_after(made.retry_after, now=datetime.fromtimestamp(wall_s(), UTC))
     return Tried(head, made, classify(made.status_code, failure=made.failure, retry_after_s=retry_after_s))
 
 
-def settlement(
-    tried: Tried, *, endpoint: Endpoint, fence: int, now_ms: int, started_at_s: float, draw: float
-) -> Settlement:
+def settlement(tried: Tried, *, endpoint: Endpoint, now_ms: int, started_at_s: float, draw: float) -> Settlement:
     """Decide how a delivery goes on after an attempt.
 
     Args:
@@ -84,21 +98,12 @@ def settlement(
         draw: picks the jitter of the next delay; in [0, 1).
     """
     head, made, outcome = tried.head, tried.attempt, tried.outcome
-    subscription_id = endpoint.subscription.id
     if outcome.ours:
-        return Settlement(
-            subscription_id=subscription_id,
-            fence=fence,
-            queue=head.queue,
-            position=head.position,
-            number=head.number,
-            verdict=BACK,
-            due_ms=now_ms + int(OUR_FAULT_WAIT_S * 1000),
-        )
-    verdict, due_ms, announcement = DELIVERED, 0, b""
+        return _given_back(head, now_ms=now_ms)
+    verdict, due_ms, announcement = DELIVERED, 0, ""
     latency_bucket, latency_ms = -1, 0
     if outcome.success:
-        if not head.record.replay:
+        if not head.record.opened:
             latency_ms = max(now_ms - head.event.timestamp_ms, 0)
             latency_bucket = bucket_of(latency_ms, LATENCY_MS)
     elif outcome.gone:
@@ -118,10 +123,8 @@ def settlement(
         else:
             verdict, due_ms = RETRY, int(following.at.timestamp() * 1000)
     return Settlement(
-        subscription_id=subscription_id,
-        fence=fence,
         queue=head.queue,
-        position=head.position,
+        position=str(head.position),
         number=head.number,
         verdict=verdict,
         due_ms=due_ms,
@@ -132,7 +135,7 @@ def settlement(
             error=made.error,
             duration_ms=made.duration_ms,
             response_excerpt=made.response_excerpt,
-        ),
+        ).decode(),
         status_class=outcome.status_class.value,
         duration_bucket=bucket_of(made.duration_ms, DURATION_MS),
         duration_ms=made.duration_ms,
@@ -142,24 +145,40 @@ def settlement(
     )
 
 
-def unsent(
-    head_queue: str, position: int, record: Record, *, subscription_id: str, fence: int, verdict: str
-) -> Settlement:
+def unsent(queue: str, position: int, record: Record, *, verdict: str, due_ms: int = 0) -> Settlement:
     """A delivery that ends, or goes back, without an attempt."""
-    return Settlement(
-        subscription_id=subscription_id,
-        fence=fence,
-        queue=head_queue,
-        position=position,
-        number=record.attempts + 1,
-        verdict=verdict,
+    return Settlement(queue=queue, position=str(position), number=record.attempts + 1, verdict=verdict, due_ms=due_ms)
+
+
+def unreadable(queue: str, position: int, record: Record, *, at_s: float) -> Settlement:
+    """A delivery whose event cannot be read: it is dead, with the reason where one looks for it.
+
+    Args:
+        at_s: Unix time.
+    """
+    number = record.attempts + 1
+    line = attempt_line(
+        at=rfc3339(int(at_s * 1000)),
+        number=number,
+        status_code=None,
+        error="internal: what is stored of this event cannot be read; nothing was sent",
+        duration_ms=0,
+        response_excerpt=None,
     )
+    return Settlement(queue=queue, position=str(position), number=number, verdict=DEAD, attempt=line.decode())
 
 
-def _dead(endpoint: Endpoint, tried: Tried) -> bytes:
+def _given_back(head: Head, *, now_ms: int) -> Settlement:
+    """Put a delivery back that failed by our own fault: for 5 s, and longer the longer that goes on."""
+    age_ms = max(now_ms - head.event.timestamp_ms, 0)
+    wait_ms = min(max(int(OUR_FAULT_WAIT_S * 1000), age_ms // 10), LONGEST_OUR_FAULT_WAIT_MS)
+    return unsent(head.queue, head.position, head.record, verdict=BACK, due_ms=now_ms + wait_ms)
+
+
+def _dead(endpoint: Endpoint, tried: Tried) -> str:
     event = tried.head.event
     if event.type.startswith("relay."):
-        return b""
+        return ""
     subscription = endpoint.subscription
     change = delivery_dead(
         subscription=subscription.id,
@@ -181,4 +200,4 @@ def _dead(endpoint: Endpoint, tried: Tried) -> bytes:
             data=change.data,
             nonce=str(tried.head.number),
         )
-    )
+    ).decode()

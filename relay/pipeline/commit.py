@@ -166,6 +166,7 @@ class Committer:
                 continue
             assert isinstance(answer, Answer)  # noqa: S101  (the two refusals are handled above)
             orphans += answer.orphan_lanes
+            _warn(answer)
             for proposal, made, result in zip(batch, drafts, answer.results, strict=True):
                 _note(report, proposal, made, result)
             rest = rest[len(batch) :]
@@ -216,6 +217,7 @@ class Committer:
                 continue
             if answer.results[0].outcome is Committed.CONFLICT:
                 continue
+            _warn(answer)
             if answer.orphan_lanes:
                 await self._wake("deliver")
             return answer.results[0].outcome is Committed.EVENT
@@ -319,6 +321,11 @@ def _announcement(made: Draft, references: tuple[str, ...], *, listed: bytes = b
         references=references,
         taken_from_list=listed,
     )
+
+
+def _warn(answer: Answer) -> None:
+    for name in answer.corrupt_lanes:
+        logs.event("lane unreadable", level="error", subscription=name)
 
 
 def _note(report: CommitReport, proposal: Proposal, made: Draft | None, result: Result) -> None:

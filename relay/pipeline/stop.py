@@ -44,6 +44,11 @@ class Stop:
         """True once ``ask`` was called or the budget is used up."""
         return self._event.is_set() or self._clock() >= self._ends_s
 
+    @property
+    def told(self) -> bool:
+        """True once ``ask`` was called: somebody waits. Where only the budget is used up, nobody does."""
+        return self._event.is_set()
+
     def ask(self) -> None:
         """Ask the shift to stop; asking again changes nothing."""
         self._event.set()

@@ -83,10 +83,17 @@ _OUTCOMES = {1: Committed.EVENT, 2: Committed.SILENT, 0: Committed.UNCHANGED, -1
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Results in the order of the entries, and how many lanes nobody owns have become due."""
+    """What became of a call.
+
+    Attributes:
+        results: in the order of the entries.
+        orphan_lanes: how many lanes that nobody owns have become due.
+        corrupt_lanes: subscriptions whose lanes cannot be read: they were passed over.
+    """
 
     results: tuple[Result, ...]
     orphan_lanes: int
+    corrupt_lanes: tuple[str, ...] = ()
 
 
 class CommitStore:
@@ -138,7 +145,7 @@ class CommitStore:
                     *event.references,
                 ]
         stem = scope.stem
-        refusal, results, orphans = await self._scripts.run(
+        refusal, results, orphans, corrupt = await self._scripts.run(
             "commit",
             [
                 keys.CLOCK,
@@ -152,6 +159,7 @@ class CommitStore:
                 keys.LANES_DUE,
                 keys.COUNTERS,
                 keys.ANNOUNCEMENTS,
+                keys.LANES_CORRUPT,
             ],
             args,
         )
@@ -159,4 +167,6 @@ class CommitStore:
             return Refused.FENCE
         if refusal == b"routes":
             return Refused.ROUTES
-        return Answer(tuple(Result(_OUTCOMES[r[0]], *r[1:]) for r in results), orphans)
+        return Answer(
+            tuple(Result(_OUTCOMES[r[0]], *r[1:]) for r in results), orphans, tuple(name.decode() for name in corrupt)
+        )

@@ -11,6 +11,8 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:doc:{kind}:names | hash | unique name -> id | with the document |
 | relay:log | stream | the log: one entry an event (s static part, q sequence, p sequence before) | trimmed at RELAY_RETENTION |
 | relay:log:ids | hash | event id -> position | with the entry |
+| relay:log:rewritten | hash | position -> entry (MessagePack) that took the place of one of the log's: a stream cannot be edited | trimmed at RELAY_RETENTION |
+| relay:log:rewritten:at | zset | position -> position, of those | with the entry |
 | relay:snap:{brand}:{venue}:{feed}:h | hash | entity id -> head of its snapshot (see snapshots.py) | trim, or the brand's end |
 | relay:snap:{brand}:{venue}:{feed}:o | hash | entity id -> packed object and raw row | with its head |
 | relay:snap:{brand}:{venue}:{feed}:floor | string | highest id that was forgotten | the brand's end |
@@ -28,6 +30,7 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:replay:{id}:queued | list | positions it has queued | TTL retention |
 | relay:audit:ledger | hash | last count of the records: unaccounted, at ms, by subscription | never (one) |
 | relay:lanes:gone | zset | deleted subscription -> ms | when its lane is empty |
+| relay:lanes:corrupt | zset | subscription whose lane's keys hold something else -> position of the first event it missed | when mended, or the lane's end |
 | relay:brands:gone | zset | deleted brand -> ms | when it is forgotten |
 | relay:maintain:due | zset | background task -> ms | never (one a task) |
 | relay:wake:{kind} | list | at most one element: there is work of that kind | TTL 60 s |
@@ -61,9 +64,12 @@ PREFIX: Final = "relay:"
 CLOCK: Final = PREFIX + "clock"
 LOG: Final = PREFIX + "log"
 LOG_IDS: Final = PREFIX + "log:ids"
+LOG_REWRITTEN: Final = PREFIX + "log:rewritten"
+LOG_REWRITTEN_AT: Final = PREFIX + "log:rewritten:at"
 LANES_DUE: Final = PREFIX + "lanes:due"
 BRANDS_GONE: Final = PREFIX + "brands:gone"
 LANES_GONE: Final = PREFIX + "lanes:gone"
+LANES_CORRUPT: Final = PREFIX + "lanes:corrupt"
 COUNTERS: Final = PREFIX + "m"
 ANNOUNCEMENTS: Final = PREFIX + "announcements"
 API_KEYS_USED: Final = PREFIX + "doc:api-key:used"

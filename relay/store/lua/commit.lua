@@ -3,7 +3,7 @@
 --
 -- KEYS  1 clock (string)  2 log (stream)  3 event ids (hash)  4 heads (hash)  5 objects (hash)  6 settled (zset)
 --       7 lease of the brand (hash: owner, fence, until)  8 epoch of subscriptions (string)  9 lanes due (zset)
---       10 counters (hash)  11 announcements to make (list)
+--       10 counters (hash)  11 announcements to make (list)  12 lanes that cannot be read (zset)
 -- ARGV  1 fence, or '' when the caller holds no lease   2 stamp before which everything was read
 --       3 epoch the routing was made with   4 stem of lanes' keys   5 stem of wake lists of owners   6 shared wake list
 --       7 brand, for the lanes' logs   8 number of changes; then for each change:
@@ -11,13 +11,14 @@
 --         object · 1 when settled (may be trimmed later) · event id ('' for a silent write) · static part of the event ·
 --         counter to add 1 to · queue · announcement this takes off the list ('' none) · number of references ·
 --         references (subscription; '~' before it: no order wanted, '-' before it: to be pulled only)
--- Returns { refusal, results, lanes that nobody owns and that are due now }
+-- Returns { refusal, results, lanes that nobody owns and that are due now, lanes that cannot be read }
 --         refusal: 'fence' (another worker owns the brand), 'routes' (subscriptions changed), or ''
 --         results, one a change: {1, position, sequence} committed, {2} written silently, {0} unchanged, {-1} conflict
 --
 -- Atomic because a change that is known must have its event, and the event its place in every lane. Compares content
 -- first, so that a repeat after a lost answer writes nothing. Everything that can fail on a wrong type is read before
--- the first write, since scripts do not roll back.
+-- the first write, since scripts do not roll back. A lane whose keys hold something else gets nothing, and is noted with
+-- the first event that it missed: it must not keep events from all others.
 
 local STAMPS_PER_MS = 2048
 local call, format = redis.call, string.format
@@ -25,13 +26,13 @@ local call, format = redis.call, string.format
 local function text(number) return format('%.0f', number) end
 
 local fence, started, epoch = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-if fence ~= '' and call('HGET', KEYS[7], 'fence') ~= fence then return { 'fence', {}, 0 } end
-if (call('GET', KEYS[8]) or '0') ~= epoch then return { 'routes', {}, 0 } end
+if fence ~= '' and call('HGET', KEYS[7], 'fence') ~= fence then return { 'fence', {}, 0, {} } end
+if (call('GET', KEYS[8]) or '0') ~= epoch then return { 'routes', {}, 0, {} } end
 
 local lane_stem, owner_stem, shared_wake, brand = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local time = call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local stamp = tonumber(call('GET', KEYS[1]) or '0')
+local stamp = tonumber(call('GET', KEYS[1]) or '0') or 0
 
 local function next_stamp()
   stamp = math.max(stamp + 1, now_ms * STAMPS_PER_MS)
@@ -70,20 +71,30 @@ for index = 1, tonumber(ARGV[8]) do
   end
   changes[index] = change
 end
-local lanes = {}
+local lanes, corrupt = {}, {}
+local function look(sub)
+  local stem = lane_stem .. sub
+  local state = call('HMGET', stem, 'gate', 'owner', 'until', 'hold')
+  call('ZCARD', stem .. ':ready')
+  call('XLEN', stem .. ':log')
+  return { stem = stem, gate = state[1], owner = state[2], till = tonumber(state[3] or '0') or 0,
+           hold = tonumber(state[4] or '0') or 0, matched = 0 }
+end
 for _, change in ipairs(changes) do
   if not change.result then
     for _, ref in ipairs(change.refs) do
       local sub = string.gsub(ref, '^[~-]', '')
-      if not lanes[sub] then
-        local stem = lane_stem .. sub
-        local state = call('HMGET', stem, 'gate', 'owner', 'until', 'hold')
-        call('ZCARD', stem .. ':ready')
-        call('XLEN', stem .. ':log')
-        lanes[sub] = { stem = stem, gate = state[1], owner = state[2], till = tonumber(state[3] or '0'),
-                       hold = tonumber(state[4] or '0'), matched = 0, woken = false }
+      if lanes[sub] == nil then
+        local sound, lane = pcall(look, sub)
+        lanes[sub] = sound and lane
+        if not sound then corrupt[#corrupt + 1] = sub end
       end
-      if string.sub(ref, 1, 1) ~= '~' then call('LLEN', lanes[sub].stem .. ':q:' .. change.queue) end
+      if lanes[sub] and string.sub(ref, 1, 1) ~= '~' then
+        if not pcall(call, 'LLEN', lanes[sub].stem .. ':q:' .. change.queue) then
+          lanes[sub] = false
+          corrupt[#corrupt + 1] = sub
+        end
+      end
     end
   end
 end
@@ -91,6 +102,8 @@ call('XLEN', KEYS[2])
 call('HLEN', KEYS[3])
 call('HLEN', KEYS[5])
 call('ZCARD', KEYS[6])
+call('ZCARD', KEYS[9])
+call('HLEN', KEYS[10])
 
 -- Write.
 local results = {}
@@ -110,8 +123,11 @@ for index, change in ipairs(changes) do
       if change.announcement ~= '' then call('LREM', KEYS[11], 1, change.announcement) end
       for _, ref in ipairs(change.refs) do
         local kind = string.sub(ref, 1, 1)
-        local lane = lanes[string.gsub(ref, '^[~-]', '')]
-        if kind == '-' then
+        local sub = string.gsub(ref, '^[~-]', '')
+        local lane = lanes[sub]
+        if not lane then
+          call('ZADD', KEYS[12], 'NX', text(position), sub)
+        elseif kind == '-' then
           call('XADD', lane.stem .. ':log', id, 'b', brand, 'n', '1')
         else
           local queue = change.queue
@@ -141,7 +157,7 @@ call('SET', KEYS[1], text(stamp))
 -- Wake: the owner of a lane by its own list, a lane that nobody owns by being due.
 local orphans = 0
 for sub, lane in pairs(lanes) do
-  if lane.matched > 0 then
+  if lane and lane.matched > 0 then
     call('HINCRBY', lane.stem, 'matched', lane.matched)
     call('HINCRBY', lane.stem, 'pending', lane.matched)
     if not lane.gate and lane.hold <= now_ms then
@@ -162,4 +178,4 @@ if orphans > 0 and call('LLEN', shared_wake) == 0 then
   call('RPUSH', shared_wake, '1')
   call('PEXPIRE', shared_wake, 60000)
 end
-return { '', results, orphans }
+return { '', results, orphans, corrupt }
