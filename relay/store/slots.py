@@ -140,8 +140,14 @@ class Slots:
         return bool(due_ms <= seconds * 1000 + micros / 1000)
 
     async def is_unattended(self, kind: str) -> bool:
-        """Say whether something of the kind is due and no scheduler lives; mostly one command: idle workers ask it."""
-        return not await self._redis.exists(keys.SCHEDULER_LEASE) and await self.is_due(kind)
+        """Say whether an idle worker should look for itself: something is due, and no scheduler lives.
+
+        Mostly one command. A scheduler does not know of background tasks that Redis has lost, so for those it is asked
+        whether they are there.
+        """
+        if kind != "maintain" and await self._redis.exists(keys.SCHEDULER_LEASE):
+            return False
+        return await self.is_due(kind)
 
     async def sweep(self, owner: str, *, sleep_s: float) -> Sweep:
         """Take or keep the scheduler's lease, and look at what is due; ``sleep_s`` is the longest sleep."""

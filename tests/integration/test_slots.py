@@ -301,6 +301,8 @@ async def test_what_is_due_is_attended_to_as_long_as_a_scheduler_lives(slots: Sl
     assert await slots.is_unattended(KIND)
 
 
-async def test_background_tasks_that_redis_has_lost_count_as_due(slots: Slots) -> None:
+async def test_background_tasks_that_redis_has_lost_count_as_due_and_no_scheduler_knows(slots: Slots) -> None:
+    await slots.sweep("scheduler", sleep_s=10)
     assert await slots.is_due("maintain")
+    assert await slots.is_unattended("maintain")
     assert not await slots.is_due("poll")
