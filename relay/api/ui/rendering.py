@@ -45,6 +45,7 @@ def environment() -> jinja2.Environment:
         asset=asset,
         attempt_badge=statuses.attempt_badge,
         badge=statuses.badge,
+        delivery_badge=statuses.delivery_badge,
         plural=formats.plural,
         target_link=target_link,
     )

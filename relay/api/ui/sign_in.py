@@ -1,5 +1,6 @@
 """Signing in and out: with the admin token or an API key, which is never kept here."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -9,6 +10,7 @@ from starlette.responses import Response
 
 from relay import logs
 from relay.api.dispatch import address_of
+from relay.api.operations import DEADLINE_S
 from relay.api.problems import ProblemError
 from relay.api.ui.forms import Form, check_origin, check_token, read_form
 from relay.api.ui.own_operations import SIGN_IN as SIGNING_IN
@@ -39,7 +41,9 @@ def showing(site: Site) -> Answer:
     async def answer(request: Request) -> Response:
         async def make() -> Response:
             onward = request.query_params.get("next", "")
-            if await site.sessions.of(request) is not None:
+            async with asyncio.timeout(DEADLINE_S):
+                session = await site.sessions.of(request)
+            if session is not None:
                 return see_other(own_path(onward))
             return _page(request, onward)
 
@@ -76,7 +80,8 @@ async def sign_out(visit: Visit, _form: Form) -> Response:
 async def _sign_in(site: Site, request: Request, form: Form) -> Response:
     token, onward = form.get("token"), form.get("next")
     try:
-        principal, value = await site.sessions.sign_in(token)
+        async with asyncio.timeout(DEADLINE_S):
+            principal, value = await site.sessions.sign_in(token)
     except ProblemError as problem:
         if problem.kind.code != "unauthorized":
             raise
@@ -108,7 +113,7 @@ def _set_cookie(
     Over TLS alone where the browser speaks TLS: to us, or to a proxy that says so. Whoever lies about that harms only
     their own cookie.
     """
-    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto", "").startswith("https")
+    secure = request.scope["scheme"] == "https" or request.headers.get("x-forwarded-proto", "").startswith("https")
     response.set_cookie(name, value, max_age=lasts_s, path=path, secure=secure, httponly=True, samesite="strict")
 
 

@@ -17,5 +17,5 @@ async def serve(request: Request) -> Response:
     path = _FILES.get(request.path_params["name"])
     if path is None:
         return Response("There is no such file.", status_code=404, media_type="text/plain")
-    lasts = "public, max-age=31536000, immutable" if request.url.query else "no-cache"
+    lasts = "public, max-age=31536000, immutable" if request.scope["query_string"] else "no-cache"
     return Response(path.read_bytes(), media_type=_TYPES[path.suffix], headers={"cache-control": lasts})

@@ -70,9 +70,10 @@ def badge(kind: str, state: str) -> Badge:
     return Badge(_LEVELS[kind].get(state, Level.IDLE), state.replace("_", " "))
 
 
-def delivery_state(status: str, attempts: int) -> str:
-    """A pending delivery that was tried is being retried."""
-    return "retrying" if status == "pending" and attempts else status
+def delivery_badge(delivery: Mapping[str, Any]) -> Badge:
+    """Show a delivery's state: one that is pending and was tried is being retried."""
+    again = delivery["status"] == "pending" and delivery["attempt_count"]
+    return badge("delivery", "retrying" if again else delivery["status"])
 
 
 def subscription_badge(state: Mapping[str, Any]) -> Badge:

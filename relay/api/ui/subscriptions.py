@@ -1,5 +1,6 @@
 """Subscriptions: how each is doing; a test, a pause, another secret, and once more what it was told."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from relay.api.ui.visits import Visit, refusal
 from relay.core.subscriptions import PATTERNS
 
 OVERLAPS: Final = {"24h": "for a day", "1h": "for an hour", "7d": "for a week", "0s": "not at all"}
+_NO_EVENTS: Final = "Each must be the id of an event: evt_ and 32 letters and digits; at most 1000 of them."
 LATEST: Final = 7
 MOST_TYPED: Final = 4000
 """Characters of a field of a form that is shown again."""
@@ -109,10 +111,10 @@ async def replay(visit: Visit, form: Form) -> Response:
         if problem.kind.status in (404, 503):
             raise
         told = refusal(problem)
+        if "event_ids" in told.faults:
+            told = replace(told, text=_NO_EVENTS, faults={**told.faults, "event_ids": _NO_EVENTS})
         values = {name: value for name, value in form.values() if len(value) <= MOST_TYPED}
-        return await visit.tell(
-            _path(visit), Notice(level=told.level, text=told.text, faults=told.faults, values=values)
-        )
+        return await visit.tell(_path(visit), replace(told, values=values))
     notice = Notice(level=Level.OK, text="The replay has begun.")
     return await visit.tell(f"/ui/replays/{answer['replay_id']}", notice)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -114,23 +113,17 @@ class Visit:
             "partner": self.is_partner,
             "may": self.may,
             "now_ms": self.services.now_ms(),
-            "here": self.request.url.path,
-            "again": self._again(),
+            "here": self.request.scope["path"],
+            "again": own_address(self.request),
             "notice": self.notice,
             **context,
         }
         return page(template if whole or part is None else part, context, status=status)
 
-    def _again(self) -> str:
-        """The address of this page without what is told once."""
-        url = self.request.url.remove_query_params(NOTICE)
-        return f"{url.path}?{url.query}" if url.query else url.path
-
     async def tell(self, path: str, notice: Notice) -> Response:
         """After a form: have another page tell how it went."""
         name = await self.site.sessions.leave(self.session, notice)
-        url = URL(path).include_query_params(**{NOTICE: name})
-        return see_other(str(url))
+        return see_other(f"{path}{'&' if '?' in path else '?'}{NOTICE}={name}")
 
     async def attempt(self, path: str, doing: Awaitable[Any], done: Callable[[Any], Notice]) -> Response:
         """After a form: do something, and have a page tell how it went, well or not.
@@ -207,7 +200,8 @@ async def guarded(request: Request, make: Callable[[], Awaitable[Response]]) -> 
 def refusal(problem: ProblemError) -> Notice:
     """What is told of something that was refused."""
     faults = {fault.pointer.strip("/").partition("/")[0]: fault.detail for fault in problem.faults}
-    text = problem.detail if not faults else "Not done: " + " ".join(f"{name}: {why}" for name, why in faults.items())
+    told = [f"{name.replace('_', ' ').capitalize()}: {why}" for name, why in faults.items()]
+    text = " ".join(["Not done.", *told]) if faults else problem.detail
     return Notice(level=Level.BAD, text=text, faults=faults)
 
 
@@ -218,16 +212,21 @@ def see_other(path: str) -> Response:
 
 def to_sign_in(request: Request) -> Response:
     """Have somebody sign in first, and come back after that."""
-    back = "" if request.url.path == PREFIX else f"?{urlencode({'next': _own(request)})}"
+    address = own_address(request)
+    if request.headers.get("sec-fetch-site") == "cross-site" and request.method == "GET":
+        # Followed from elsewhere, a link brings no strict cookie; from a page of ours it does.
+        return page("onward.html", {"path": address})
+    back = "" if address == PREFIX else f"?{urlencode({'next': address})}"
     if request.headers.get("hx-request") == "true":
         return Response(status_code=401, headers={**HEADERS, "hx-redirect": SIGN_IN + back})
     return see_other(SIGN_IN + back)
 
 
-def _own(request: Request) -> str:
-    """The path that was asked for, and its filters."""
-    path = quote(request.url.path)
-    return f"{path}?{request.url.query}" if request.url.query else path
+def own_address(request: Request) -> str:
+    """The path that was asked for, and its filters, without what is told once; nothing of it is the client's host."""
+    path = quote(request.scope["path"])
+    query = [(name, value) for name, value in request.query_params.multi_items() if name != NOTICE]
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 def problem_page(status: int, title: str, detail: str, *, request_id: str | None = None) -> Response:
