@@ -1,0 +1,142 @@
+"""What is one simulated worker process?  An assembled relay, tasks that run shifts, and a death that asks nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from relay import logs
+from relay.bootstrap import Chances, Opened, Relay, assemble, make_stores
+from relay.pipeline.deliver import deliver_shift
+from relay.pipeline.poll import poll_shift
+from relay.pipeline.stop import Stop
+from relay.pipeline.sweep import maintain_shift
+from relay.settings import Settings
+from tests.simulation.clock import VirtualLoop
+from tests.simulation.outside import Faults, Outside
+from tests.simulation.redis_double import LOST_AFTER, LOST_BEFORE, Pops, SimulatedRedis, VirtualScripts, ask_real
+
+
+class Process:
+    """One process. Nothing of it outlives ``kill`` but what is in Redis."""
+
+    def __init__(
+        self, name: str, *, loop: VirtualLoop, settings: Settings, outside: Outside, lock: asyncio.Lock
+    ) -> None:
+        self.name = name
+        self._loop = loop
+        self._lock = lock
+        self._outside = outside
+        self._faults: Faults = outside.faults
+        self.random = Random(f"{outside.seed}/{name}/{loop.time()}")
+        self.dead = False
+        self.awake = asyncio.Event()
+        self.awake.set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.redis = SimulatedRedis(
+            unix_socket_path=settings.redis_url.removeprefix("unix://"), protocol=2, single_connection_client=False
+        )
+        self.redis.process = self
+        self.scripts = VirtualScripts(self.redis, lambda: int(loop.wall_s() * 1_000_000))
+        pops: Any = Pops(self.redis)
+        sender: Any = outside.sender(self)
+        transport: Any = outside.transport(self)
+        self.relay: Relay = assemble(
+            Opened(
+                settings=settings,
+                chances=Chances(loop.wall_s, loop.time, self.random.random),
+                redis=self.redis,
+                blocking=pops,
+                scripts=self.scripts,
+                stores=make_stores(settings, self.redis, pops, self.scripts),
+                wake=_nobody,
+                sender=sender,
+                transport=transport,
+            )
+        )
+
+    def redis_time(self) -> tuple[int, int]:
+        """Redis' clock: seconds and microseconds."""
+        micros = int(self._loop.wall_s() * 1_000_000)
+        return micros // 1_000_000, micros % 1_000_000
+
+    async def ask(self, command: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        """One question to Redis, if this process lives, is awake, and the faults let it."""
+        await self.step()
+        fault = self._faults.of_redis(self, command)
+        if fault == "before":
+            await asyncio.sleep(0.05)
+            raise LOST_BEFORE
+        if fault == "slow":
+            await asyncio.sleep(self.random.random() * 2)
+        reply = await ask_real(self._lock, self._awaited, call)
+        await self.step()
+        if fault == "after":
+            await asyncio.sleep(0.5)
+            raise LOST_AFTER
+        return reply
+
+    def _awaited(self, change: int) -> None:
+        self._loop.virtual.awaited += change
+
+    async def step(self) -> None:
+        """A point at which this process may find itself frozen or dead."""
+        if self.dead:
+            raise asyncio.CancelledError
+        await self.awake.wait()
+        self._faults.strike_process(self)
+        if self.dead:
+            raise asyncio.CancelledError
+
+    def start(self, kinds: tuple[str, ...]) -> None:
+        """Run shifts of some kinds, one after the other, as a worker would."""
+        for kind in kinds:
+            self._tasks.append(self._loop.create_task(self._work(kind), name=f"{self.name}/{kind}"))
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something else in this process."""
+        self._tasks.append(self._loop.create_task(work))
+
+    async def _work(self, kind: str) -> None:
+        owner = f"{self.name}-{kind}"
+        while True:
+            stop = Stop(self._loop.time, 20 + self.random.random() * 40)
+            try:
+                match kind:
+                    case "poll":
+                        await poll_shift(self.relay.poll_context(), owner=owner, stop=stop, concurrency=4)
+                    case "deliver":
+                        context = replace(self.relay.deliver_context(), linger_s=0.5)
+                        await deliver_shift(context, owner=owner, stop=stop, concurrency=16)
+                    case _:
+                        await maintain_shift(self.relay.maintain_context(), owner=owner, stop=stop)
+            except Exception as error:  # noqa: BLE001  (as a worker's edge does: the next shift starts anew)
+                logs.event("simulated shift failed", level="warning", exc=error, process=self.name)
+            await asyncio.sleep(0.2 + self.random.random())
+
+    def kill(self) -> None:
+        """Die at once: no clean-up reaches Redis or anybody else."""
+        self.dead = True
+        self.awake.set()
+        for task in self._tasks:
+            task.cancel()
+
+    async def bury(self) -> None:
+        """Wait until every task of a dead process has ended."""
+        for _ in range(200):
+            alive = [task for task in self._tasks if not task.done()]
+            if not alive:
+                break
+            for task in alive:
+                task.cancel()
+            await asyncio.sleep(0.01)
+        with contextlib.suppress(Exception):
+            await ask_real(self._lock, self._awaited, self.redis.connection_pool.disconnect)
+
+
+async def _nobody(_kind: str) -> None:
+    """Wake nobody: shifts follow one another here, RQ carries nothing but wakes."""
