@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -89,9 +90,9 @@ class _Process:
             broken = 0
             # What became due while nobody was there; and the first shift of all makes known what there is to do.
             self._run_shift(self._post.kind, new_slot())
-            while not self._stopping.asked():
+            for number in itertools.count():
                 started_s = time.monotonic()
-                self._run_rq(connection, number=broken)
+                self._run_rq(connection, number=number)
                 if self._stopping.asked():
                     return
                 # Redis is read-only or out of memory, or there was garbage. RQ is only a wake: work goes on without.
