@@ -64,9 +64,8 @@ class SimulatedRedis(Redis):
         """Send one command, if the faults let it."""
         if args[0] == "TIME":
             return self.process.redis_time()
-        return await self.process.ask(
-            str(args[0]), lambda: super(SimulatedRedis, self).execute_command(*args, **options)
-        )
+        send: Any = super().execute_command
+        return await self.process.ask(str(args[0]), lambda: send(*args, **options))
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> SimulatedPipeline:  # noqa: FBT001, FBT002  (redis-py's signature)
         """Several commands; see ``SimulatedPipeline``."""
