@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from relay.api.problems import ProblemError
 from relay.store.apikeys import ApiKey, ApiKeyStore, KeyRole
+from relay.store.away import STORE_ERRORS
 
 KEY_PREFIX: Final = "rk_"
 KEY_BYTES: Final = 32
@@ -90,7 +92,8 @@ async def authenticate(
     same = hmac.compare_digest(given, _NO_DIGEST if stored is None else stored.value.digest)
     if stored is None or not same or _is_expired(stored.value, now_ms):
         raise unauthorized()
-    await api_keys.note_use(stored.id, now_ms=now_ms)
+    with suppress(*STORE_ERRORS):  # a Redis that is full still lets keys read
+        await api_keys.note_use(stored.id, now_ms=now_ms)
     key = stored.value
     return Principal("api_key", key.role, key.id, key.name, key.partner, frozenset(key.brands), frozenset(key.scopes))
 

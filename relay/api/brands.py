@@ -18,6 +18,7 @@ from relay.api.brand_models import (
 )
 from relay.api.brand_models import BrandState as BrandStateAnswer
 from relay.api.identifiers import derive
+from relay.api.nudges import nudge
 from relay.api.operations import READERS, Call, ListQuery, Nothing, Operation, Reply
 from relay.api.problems import not_found
 from relay.api.seals import is_sealed
@@ -136,8 +137,7 @@ async def delete(call: Call) -> Reply:
         raise not_found("brand")
     await services.polls.forget(present.id)
     await services.counters.forget_brand(present.id)
-    await services.maintenance.hurry("discard")
-    await services.wake("maintain")
+    await nudge(services, "discard")
     return Reply(status=204, target=f"brand/{present.id}")
 
 

@@ -100,6 +100,9 @@ class _Exchange:
         document: Any = {}
         if operation.body is not None:
             document = await read_json(self._request, optional=operation.body_optional)
+        if operation.deadline_s > DEADLINE_S:  # what may wait for others must not wait for Redis
+            async with asyncio.timeout(DEADLINE_S):
+                await services.log.last()
         async with asyncio.timeout(operation.deadline_s):
             if key is None:
                 nonce = services.random_bytes(NONCE_BYTES).hex()
@@ -112,7 +115,10 @@ class _Exchange:
             except BaseException:
                 await _forget(services, begun)
                 raise
-            await _remember(services, begun, response)
+            if operation.keeps_answer:
+                await _remember(services, begun, response)
+            else:
+                await _forget(services, begun)
             return response
 
     async def _call(

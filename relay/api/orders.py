@@ -241,6 +241,7 @@ OPERATIONS: Final = (
         problems=["not_found", "ambiguous", "refused", "conflict", "upstream", "upstream_timeout"],
         action="order.ignore",
         deadline_s=IGNORE_DEADLINE_S,
+        keeps_answer=False,
         example={**_EXAMPLE, "status": "cancelled", "source_status": "IGNORE"},
     ),
 )

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from relay.api.fields import Moment, epoch_ms, parse_moment
 from relay.api.identifiers import ID_BYTES, derive, is_id, make_id
+from relay.api.nudges import nudge
 from relay.api.operations import EVERYBODY, PARTNERS, Call, Operation, Reply, Rfc3339
 from relay.api.problems import Fault, ProblemError, not_found
 from relay.api.reach import reached, sees, sees_brand
@@ -106,8 +107,7 @@ async def create(call: Call) -> Reply:
     except NameTaken:
         raise ProblemError("conflict", "This replay has begun already.") from None
     if await services.replays.step(made.value):
-        await services.maintenance.hurry("replay")
-        await services.wake("maintain")
+        await nudge(services, "replay")
     await services.wake("deliver")
     return _started(made)
 

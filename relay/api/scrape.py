@@ -22,7 +22,7 @@ from relay.store.quota import Account, QuotaStore
 from relay.store.slots import KINDS
 from relay.store.venues import PollStore
 
-DEADLINE_S: Final = 1.5
+DEADLINE_S: Final = 1.2
 """For all reading: a scrape is answered within 2 s, with what was last known."""
 
 BRANDS_AT_ONCE: Final = 16

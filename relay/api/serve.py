@@ -37,7 +37,7 @@ from relay.store.idempotency import IdempotencyStore
 from relay.store.lane_log import LaneLog
 from relay.store.sessions import SessionStore
 
-REDIS_TIMEOUTS: Final = Timeouts(connect_s=1.0, socket_s=1.3, pool_s=0.8)
+REDIS_TIMEOUTS: Final = Timeouts(connect_s=1.0, socket_s=1.2, pool_s=0.8)
 """Short: an API that waits is worse than one that says 503."""
 
 RETRY_S: Final = 1.0

@@ -5,7 +5,8 @@ from typing import Final
 
 from relay import logs
 from relay.api import cursors
-from relay.api.operations import EVERYBODY, PARTNERS, Call, ListQuery, Operation, Reply
+from relay.api.nudges import nudge
+from relay.api.operations import EVERYBODY, LOOKUP_DEADLINE_S, PARTNERS, Call, ListQuery, Operation, Reply
 from relay.api.problems import Fault, ProblemError, invalid, not_found
 from relay.api.reach import all_reached, covers, reached
 from relay.api.subscription_answers import (
@@ -72,8 +73,7 @@ async def _opened(call: Call, stored: Stored[Subscription]) -> Stored[Subscripti
             return await call.services.past.open(stored.value)
     except TimeoutError:
         logs.event("past goes on in the background", subscription=stored.id)
-        await call.services.maintenance.hurry("replay")
-        await call.services.wake("maintain")
+        await nudge(call.services, "replay")
         return stored
 
 
@@ -131,8 +131,7 @@ async def delete(call: Call) -> Reply:
     version = version_wanted(call, present, generation=present.id)
     if not await services.subscriptions.delete(present.id, name=present.value.name, if_version=version):
         raise not_found("subscription")
-    await services.maintenance.hurry("discard")
-    await services.wake("maintain")
+    await nudge(services, "discard")
     return Reply(status=204, target=f"subscription/{present.id}")
 
 
@@ -167,6 +166,7 @@ OPERATIONS: Final = (
         roles=PARTNERS,
         body=SubscriptionCreate,
         check=check,
+        deadline_s=LOOKUP_DEADLINE_S,
         answer=SubscriptionWithSecret,
         status=201,
         problems=["exists"],
@@ -223,6 +223,7 @@ OPERATIONS: Final = (
         roles=PARTNERS,
         body=SubscriptionChange,
         check=check,
+        deadline_s=LOOKUP_DEADLINE_S,
         answer=SubscriptionAnswer,
         problems=["not_found", "exists", "conflict", "precondition_failed"],
         action="subscription.change",

@@ -258,7 +258,9 @@ class Past:
             positions = []
         else:
             positions = await self._since(subscription, self._position_of(subscription.start))
-        positions = sorted(set(positions), reverse=True)
+        pulled = subscription.url is None
+        # Pushed: newest first, each put before what is queued already. Pulled: listed in the order they are read in.
+        positions = sorted(set(positions), reverse=not pulled)
         for start in range(0, len(positions), STEP):
             part = positions[start : start + STEP]
             events = await self._log.at(part)
@@ -269,9 +271,9 @@ class Past:
                     for event in events
                     if event is not None
                 ],
-                pull_only=subscription.url is None,
+                pull_only=pulled,
                 make=True,
-                front=True,
+                front=not pulled,
             )
 
         def opened(present: Subscription) -> Write[Subscription]:

@@ -90,7 +90,7 @@ async def test_while_redis_hangs_answers_come_within_three_seconds(own_redis: Re
             api.admin.post("/v1/subscriptions", json={**SUBSCRIPTION, "name": "b"}),
             api.admin.patch(f"/v1/subscriptions/{made['id']}", json={"description": "x"}),
             api.nobody.get("/readyz"),
-            *[api.admin.get("/v1/events") for _ in range(100)],
+            *[api.admin.get("/v1/events") for _ in range(20)],
         )
         assert time.monotonic() - started_s < 3
         assert all(is_away(answer) for answer in answers)
@@ -118,12 +118,14 @@ async def test_while_redis_is_full_reading_goes_on_and_writing_is_a_503(api: Api
     await api.brand()
     made = await api.subscription()
     await api.see(order(1))
+    viewer = await api.key("viewer")
     await api.relay.redis.config_set("maxmemory", "1")
+    assert (await viewer.get("/v1/events")).status_code == 200
+    assert (await api.admin.delete(f"/v1/subscriptions/{made['id']}")).status_code == 204
     refused = await api.admin.post("/v1/subscriptions", json={**SUBSCRIPTION, "name": "b"})
     assert is_away(refused)
     assert refused.json()["reason"] == "oom"
     assert (await api.admin.get("/v1/events")).json()["data"]
-    assert (await api.admin.get(f"/v1/subscriptions/{made['id']}")).status_code == 200
     assert "relay_redis_up 1.0" in (await api.nobody.get("/metrics")).text
     await api.relay.redis.config_set("maxmemory", "0")
     assert (await api.subscription(name="b"))["name"] == "b"
