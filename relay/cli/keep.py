@@ -3,10 +3,12 @@
 import asyncio
 import dataclasses
 import os
+import secrets
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import click
 
 from relay.cli.base import DONE, FAILED, WRONG_USAGE, as_json_option, main, print_json, quit_with, read_settings
 from relay.cli.look import open_api
+from relay.core.signing import SECRET_BYTES, new_private_key, new_secret
 from relay.settings import Role, Settings
 from relay.supervise.data_dir import DataDir
 from relay.supervise.up import redis_at_hand
@@ -89,12 +92,13 @@ async def _check(name: str | None) -> list[Any]:
 
 
 @main.command()
+@click.option("--forget-lost", is_flag=True, help="Disable what none of the keys opens, and forget its secrets.")
 @as_json_option
-def rekey(*, as_json: bool) -> None:
+def rekey(*, forget_lost: bool, as_json: bool) -> None:
     """Encrypt every stored secret anew with the first of RELAY_SECRET_KEYS."""
     from relay.store.rekey import describe
 
-    done = asyncio.run(_rekey())
+    done = asyncio.run(_rekey(forget_lost=forget_lost))
     if as_json:
         print_json(dataclasses.asdict(done))
     else:
@@ -102,12 +106,20 @@ def rekey(*, as_json: bool) -> None:
     sys.exit(FAILED if done.lost else DONE)
 
 
-async def _rekey() -> Any:
-    from relay.store.rekey import rekey
-    from relay.store.scripts import Scripts
+async def _rekey(*, forget_lost: bool) -> Any:
+    from relay.store import rekey
 
     async with _open_store() as (_, redis, vault):
-        return await rekey(redis, Scripts(redis), vault)
+        if forget_lost:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            for name in await rekey.forget_lost(redis, vault, new_secret=_new_secret, now=now):
+                click.echo(f"given up: {name}", err=True)
+        return await rekey.rekey(redis, vault)
+
+
+def _new_secret(signature: str) -> str:
+    make = new_private_key if signature == "v1a" else new_secret
+    return make(secrets.token_bytes(SECRET_BYTES))
 
 
 @asynccontextmanager

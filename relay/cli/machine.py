@@ -15,7 +15,7 @@ import click
 from relay import logs
 from relay.cli.base import DONE, FAILED, as_json_option, main, quit_with, read_settings
 from relay.core.clopos_urls import check_http_url
-from relay.settings import Role
+from relay.settings import Role, Settings, SettingsError
 
 QUEUES = ("poll", "deliver", "maintain")
 
@@ -65,7 +65,9 @@ def api() -> None:
     """Run the admin API, the pull endpoint, /metrics and the UI."""
     from relay.api.serve import run
 
-    sys.exit(run(read_settings(Role.API, service=True, role="api")))
+    settings = read_settings(Role.API, service=True, role="api")
+    _refuse_lost_keys(settings)
+    sys.exit(run(settings))
 
 
 @main.command()
@@ -74,6 +76,21 @@ def scheduler() -> None:
     from workers.scheduler import run
 
     sys.exit(run(read_settings(Role.SCHEDULER, service=True, role="scheduler")))
+
+
+def _refuse_lost_keys(settings: Settings) -> None:
+    """Refuse to start with keys that do not open what is stored: nothing could be signed, and nobody signed in."""
+    from relay.store.rekey import find_lost_at
+    from relay.store.vault import Vault
+
+    lost = asyncio.run(find_lost_at(settings.redis_url, Vault(settings.secret_keys)))
+    if lost:
+        raise SettingsError(
+            [
+                f"RELAY_SECRET_KEYS does not open the secrets of {', '.join(lost)}: put the key that sealed them back, "
+                "after the first; or give them up with `relay rekey --forget-lost`"
+            ]
+        )
 
 
 def _check_choice(name: str, choices: Collection[str], what: str) -> None:
@@ -106,6 +123,7 @@ def worker(queues: tuple[str, ...], processes: int, concurrency: int) -> None:
     from workers.shifts import shifts
 
     settings = read_settings(Role.WORKER, service=True, role="worker", queue=queues[0])
+    _refuse_lost_keys(settings)
     signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))  # Ctrl-C, where nobody stands above
     sys.exit(work(Post(settings=settings, kind=queues[0], concurrency=concurrency), shifts))
 

@@ -1,5 +1,7 @@
 """How do stored secrets change their key? Each is sealed anew with the first one, while everything goes on running."""
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,10 +9,12 @@ from redis.asyncio import Redis
 
 from relay.core.errors import CorruptStateError, NotFoundError
 from relay.store import keys
+from relay.store.away import STORE_ERRORS
 from relay.store.brands import Brand, BrandStore
+from relay.store.connection import Timeouts, open_redis
 from relay.store.documents import Write
 from relay.store.scripts import Scripts
-from relay.store.subscriptions import Subscription, SubscriptionStore
+from relay.store.subscriptions import Secret, Subscription, SubscriptionStore
 from relay.store.vault import Vault
 
 _SCAN = 500
@@ -31,7 +35,7 @@ class Rekeyed:
     lost: tuple[str, ...]
 
 
-async def rekey(redis: Redis, scripts: Scripts, vault: Vault) -> Rekeyed:
+async def rekey(redis: Redis, vault: Vault) -> Rekeyed:
     """Seal every stored secret anew with the first key.
 
     Clopos' tokens are not touched: they belong to a version of their brand, which ends here, and are fetched anew.
@@ -40,17 +44,77 @@ async def rekey(redis: Redis, scripts: Scripts, vault: Vault) -> Rekeyed:
         VersionMismatch: something was changed too often meanwhile; to be run again.
     """
     lost: list[str] = []
+    scripts = Scripts(redis)
     brands = await _rekey_brands(BrandStore(redis, scripts), vault, lost)
     subscriptions = await _rekey_subscriptions(SubscriptionStore(redis, scripts), vault, lost)
     answers = await _rekey_answers(redis, scripts, vault)
     return Rekeyed(brands, subscriptions, answers, tuple(lost))
 
 
-async def find_lost(brands: BrandStore, subscriptions: SubscriptionStore, vault: Vault) -> list[str]:
+async def find_lost(redis: Redis, vault: Vault) -> list[str]:
     """List what none of the keys opens, as ``brand/openapitest``: the key that sealed it is missing."""
+    scripts = Scripts(redis)
+    brands, subscriptions = BrandStore(redis, scripts), SubscriptionStore(redis, scripts)
     found = [(f"brand/{name}", [stored.value.client_secret]) for name, stored in (await brands.all()).items()]
     found += [(f"subscription/{name}", _sealed(stored.value)) for name, stored in (await subscriptions.all()).items()]
     return [name for name, tokens in found if not all(_opens(vault, token) for token in tokens)]
+
+
+async def find_lost_at(url: str, vault: Vault) -> list[str]:
+    """Do the same before anything is opened; a Redis that is away has nothing to say yet."""
+    redis = open_redis(url, timeouts=Timeouts(connect_s=3.0, socket_s=5.0, pool_s=5.0))
+    try:
+        return await find_lost(redis, vault)
+    except STORE_ERRORS:
+        return []
+    finally:
+        await redis.aclose()
+
+
+async def forget_lost(redis: Redis, vault: Vault, *, new_secret: Callable[[str], str], now: str) -> list[str]:
+    """Give up what none of the keys opens: disabled, with nothing or something new in its place.
+
+    Args:
+        redis: where it is stored.
+        vault: has the keys that are left.
+        new_secret: makes one for a signature, ``v1`` or ``v1a``.
+        now: RFC 3339, UTC.
+
+    Returns:
+        What was given up, as ``brand/openapitest``.
+    """
+    scripts = Scripts(redis)
+    brands, subscriptions = BrandStore(redis, scripts), SubscriptionStore(redis, scripts)
+    lost = await find_lost(redis, vault)
+    for name in lost:
+        kind, _, document_id = name.partition("/")
+        with contextlib.suppress(NotFoundError):  # deleted meanwhile
+            if kind == "brand":
+                await brands.update(
+                    document_id,
+                    lambda brand: Write(replace(brand, client_secret=vault.seal(""), enabled=False, updated_at=now)),
+                    name_of=lambda _brand: None,
+                )
+            else:
+                await subscriptions.update(
+                    document_id,
+                    lambda subscription: _disabled(subscription, vault.seal(new_secret(subscription.signature)), now),
+                    name_of=lambda subscription: subscription.name,
+                )
+    return lost
+
+
+def _disabled(subscription: Subscription, sealed: str, now: str) -> Write[Subscription]:
+    disabled = replace(
+        subscription,
+        secrets=(Secret(sealed=sealed),),
+        headers=None,
+        status="disabled",
+        disabled_reason="secrets_lost",
+        disabled_at=now,
+        updated_at=now,
+    )
+    return Write(disabled, name=disabled.name, gate=disabled.gate)
 
 
 def _sealed(subscription: Subscription) -> list[str]:

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from relay.store.brands import Brand, BrandStore
 from relay.store.documents import Write
 from relay.store.idempotency import Done, IdempotencyStore, Run
-from relay.store.rekey import find_lost, rekey
+from relay.store.rekey import find_lost, forget_lost, rekey
 from relay.store.scripts import Scripts
 from relay.store.subscriptions import Secret, ShapeSince, Subscription, SubscriptionStore
 from relay.store.vault import Vault
@@ -46,7 +46,7 @@ async def _fill(redis: Redis, scripts: Scripts, vault: Vault) -> None:
 async def test_after_a_rekey_the_old_key_is_needed_no_more(redis: Redis) -> None:
     scripts = Scripts(redis)
     await _fill(redis, scripts, Vault([OLD]))
-    done = await rekey(redis, scripts, Vault([NEW, OLD]))
+    done = await rekey(redis, Vault([NEW, OLD]))
     assert (done.brands, done.subscriptions, done.answers, done.lost) == (1, 1, 1, ())
 
     vault = Vault([NEW])
@@ -67,7 +67,7 @@ async def test_a_rekey_run_twice_does_no_harm(redis: Redis) -> None:
     scripts = Scripts(redis)
     await _fill(redis, scripts, Vault([OLD]))
     for _ in range(2):
-        assert (await rekey(redis, scripts, Vault([NEW, OLD]))).lost == ()
+        assert (await rekey(redis, Vault([NEW, OLD]))).lost == ()
 
 
 async def test_what_no_key_opens_is_listed_and_left_alone(redis: Redis) -> None:
@@ -78,15 +78,27 @@ async def test_what_no_key_opens_is_listed_and_left_alone(redis: Redis) -> None:
     other = replace(second, brand="second", client_secret=Vault([OTHER]).seal("x"))
     await store.create("second", Write(other))
 
-    done = await rekey(redis, scripts, Vault([NEW, OTHER]))
+    done = await rekey(redis, Vault([NEW, OTHER]))
     assert done.lost == ("brand/openapitest", "subscription/sub_1")
     assert done.brands == 1
     assert (await store.all())["openapitest"].value == second
 
 
+async def test_what_is_lost_can_be_given_up_and_is_disabled_then(redis: Redis) -> None:
+    scripts = Scripts(redis)
+    await _fill(redis, scripts, Vault([OLD]))
+    brands, subscriptions, vault = BrandStore(redis, scripts), SubscriptionStore(redis, scripts), Vault([NEW])
+    given_up = await forget_lost(redis, vault, new_secret=lambda signature: f"new {signature}", now=AT)
+    assert given_up == ["brand/openapitest", "subscription/sub_1"]
+    assert await find_lost(redis, vault) == []
+    assert (await brands.all())["openapitest"].value.enabled is False
+    subscription = (await subscriptions.all())["sub_1"].value
+    assert (subscription.status, subscription.disabled_reason) == ("disabled", "secrets_lost")
+    assert [vault.open(secret.sealed) for secret in subscription.secrets] == ["new v1"]
+
+
 async def test_what_a_missing_key_sealed_is_found_at_the_start(redis: Redis) -> None:
     scripts = Scripts(redis)
     await _fill(redis, scripts, Vault([OLD]))
-    brands, subscriptions = BrandStore(redis, scripts), SubscriptionStore(redis, scripts)
-    assert await find_lost(brands, subscriptions, Vault([NEW, OLD])) == []
-    assert await find_lost(brands, subscriptions, Vault([NEW])) == ["brand/openapitest", "subscription/sub_1"]
+    assert await find_lost(redis, Vault([NEW, OLD])) == []
+    assert await find_lost(redis, Vault([NEW])) == ["brand/openapitest", "subscription/sub_1"]
