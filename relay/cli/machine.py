@@ -85,12 +85,8 @@ def _refuse_lost_keys(settings: Settings) -> None:
 
     lost = asyncio.run(find_lost_at(settings.redis_url, Vault(settings.secret_keys)))
     if lost:
-        raise SettingsError(
-            [
-                f"RELAY_SECRET_KEYS does not open the secrets of {', '.join(lost)}: put the key that sealed them back, "
-                "after the first; or give them up with `relay rekey --forget-lost`"
-            ]
-        )
+        advice = "put the key that sealed them back, after the first; or give them up with `relay rekey --forget-lost`"
+        raise SettingsError([f"RELAY_SECRET_KEYS does not open the secrets of {', '.join(lost)}: {advice}"])
 
 
 def _check_choice(name: str, choices: Collection[str], what: str) -> None:
