@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.core.errors import OursError
+from relay.pipeline.installation import FILE
 
 APPEND_ONLY_FOLDER: Final = "appendonlydir"
 _LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes on Linux and 104 on macOS
@@ -44,6 +45,11 @@ class DataDir:
     def secret_keys_file(self) -> Path:
         """Where the generated Fernet key is kept."""
         return self.path / "secret-keys"
+
+    @property
+    def installation_file(self) -> Path:
+        """Where it is remembered that Redis is not empty."""
+        return self.path / FILE
 
     def admin_token(self) -> str:
         """Return the token that has every right; made at the first call."""

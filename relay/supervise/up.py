@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from relay import logs
@@ -15,6 +16,7 @@ from relay.client import Client
 from relay.core.errors import OursError
 from relay.settings import ALREADY_WARNED, Settings
 from relay.supervise.data_dir import DataDir, DataDirError, RedisDir
+from relay.supervise.emptied import refuse_emptied
 from relay.supervise.processes import Child, Supervisor
 from relay.supervise.redis_server import find_redis_server, redis_answers, redis_command
 from workers.post import CUT_S, drain_s
@@ -125,11 +127,11 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family)
 
 
-async def start_redis(place: RedisDir, supervisor: Supervisor, *, environ: Mapping[str, str]) -> str:
+async def start_redis(place: RedisDir, supervisor: Supervisor, *, environ: Mapping[str, str]) -> str | None:
     """Start a Redis of our own and wait until it has read its data; the supervisor keeps it running and ends it last.
 
     Returns:
-        Its URL.
+        Its URL; None if the supervisor was asked to stop meanwhile.
 
     Raises:
         DataDirError: another relay runs on the same directory, or the directory cannot be used.
@@ -142,7 +144,10 @@ async def start_redis(place: RedisDir, supervisor: Supervisor, *, environ: Mappi
         locks.extend(lock for lock in (place.lock(),) if lock is not None)
         return bool(locks)
 
-    if not await supervisor.until(locked, timeout_s=_LOCK_WITHIN_S):
+    await supervisor.until(locked, timeout_s=_LOCK_WITHIN_S)
+    if supervisor.asked_to_stop.is_set():
+        return None
+    if not locks:
         raise DataDirError(f"another relay runs on {place.path}: stop it, or set RELAY_DATA_DIR to another directory")
     supervisor.start(
         Child(
@@ -159,8 +164,8 @@ async def start_redis(place: RedisDir, supervisor: Supervisor, *, environ: Mappi
             stage=0,
         )
     )
-    await supervisor.until(lambda: asyncio.to_thread(redis_answers, place.socket), timeout_s=_REDIS_WITHIN_S)
-    return place.url
+    answers = partial(asyncio.to_thread, redis_answers, place.socket)
+    return place.url if await supervisor.until(answers, timeout_s=_REDIS_WITHIN_S) else None
 
 
 def _half_of_memory_bytes() -> int:
@@ -186,6 +191,7 @@ async def start_up(
     Raises:
         DataDirError, NoRedisServerErrorError: as ``start_redis``.
         PortTakenError: something else listens there.
+        SettingsError: Redis has lost what the data directory remembers.
     """
     wrong = why_not_free(settings.host, settings.port)
     if wrong is not None:
@@ -196,6 +202,10 @@ async def start_up(
         "RELAY_LOG_FORMAT": logs.chosen_format(settings.log_format),
     }
     redis_url = settings.redis_url or await start_redis(place, supervisor, environ=environ)
+    if redis_url is None:
+        return False
+    if place.lasting:
+        await refuse_emptied(redis_url, DataDir(settings.data_dir))
     environ = child_environ(environ, {**values, "RELAY_REDIS_URL": redis_url})
     supervisor.start(*up_children(crew, environ=environ))
     async with Client(reachable_url(settings.host, settings.port), "") as client:
@@ -219,7 +229,7 @@ async def run_up(settings: Settings, crew: Crew, *, environ: Mapping[str, str]) 
             where = "RELAY_ADMIN_TOKEN" if settings.admin_token else str(data_dir.admin_token_file)
             logs.event("ready", api=url, ui=f"{url}/ui", sign_in_with=where)
         elif not supervisor.asked_to_stop.is_set():
-            logs.event("not ready yet", level="warning", after_s=READY_WITHIN_S)
+            logs.event("not ready yet", level="warning")
         await supervisor.asked_to_stop.wait()
         logs.event("stopping")
     finally:
@@ -273,7 +283,10 @@ async def redis_at_hand(settings: Settings, *, environ: Mapping[str, str]) -> As
         )
     supervisor = Supervisor(show=show_logs)
     try:
-        yield await start_redis(places[0], supervisor, environ=environ)
+        url = await start_redis(places[0], supervisor, environ=environ)
+        if url is None:
+            raise DataDirError(f"the Redis in {places[0].path} does not answer")
+        yield url
     finally:
         await supervisor.stop()
 

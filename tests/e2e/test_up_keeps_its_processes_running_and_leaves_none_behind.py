@@ -41,6 +41,15 @@ def test_a_request_to_stop_ends_all_of_it(up: Machine, number: signal.Signals) -
     assert "Traceback" not in up.said()
 
 
+def test_a_request_to_stop_while_it_starts_ends_all_of_it() -> None:
+    with machine() as up:
+        up.start("up")
+        up.until(lambda: len(up.processes()) > 2)
+        up.send(signal.SIGTERM)
+        assert up.ended() == 0, up.said()
+        assert up.processes() == {}
+
+
 def test_killing_it_takes_all_of_it_along_and_the_next_one_goes_on(up: Machine) -> None:
     with up.api() as api:
         assert api.post("/v1/brands", json=BRAND).status_code == 201
