@@ -34,6 +34,8 @@ ROLES = (
 )
 SETTLED = 4
 """Processes that wait for something in Redis once all have started: three workers and the scheduler."""
+STARTED_S = 10
+"""And then some, for the first shift of each and what the API does at its start."""
 
 
 def commands(redis: Redis) -> dict[str, int]:
@@ -62,6 +64,7 @@ def main() -> None:
             redis = Redis.from_url(settings["RELAY_REDIS_URL"])
             while redis.info("clients")["blocked_clients"] < SETTLED:
                 time.sleep(0.1)
+            time.sleep(STARTED_S)
             redis.config_resetstat()
             time.sleep(seconds)
             counted = commands(redis)
