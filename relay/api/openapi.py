@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from relay import __version__
 from relay.api.bodies import MAX_BODY_BYTES
 from relay.api.fields import BRAND_PATTERN
+from relay.api.openapi_links import links_from
 from relay.api.openapi_problems import PROBLEM_SCHEMA, problem_refs, problem_responses
 from relay.api.operations import EVERYBODY, Operation
 from relay.core.events import EVENT_TYPES, EventType
@@ -85,7 +86,11 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     schemas, refs = _schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, refs)
+        described = _operation(operation, refs)
+        links = links_from(operation, operations)
+        if links:
+            described["responses"][str(operation.status)]["links"] = links
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
