@@ -23,6 +23,7 @@ from relay.pipeline.command import Ignorer
 from relay.pipeline.commit import Committer
 from relay.pipeline.deliver import DeliverContext
 from relay.pipeline.endpoints import Endpoints
+from relay.pipeline.installation import Installation
 from relay.pipeline.poll_context import PollContext
 from relay.pipeline.replay import Past, Replays
 from relay.pipeline.requests import Requests
@@ -36,6 +37,7 @@ from relay.store.commit import CommitStore
 from relay.store.connection import Redis, Timeouts, check_server, open_redis, open_sync_redis
 from relay.store.counters import Counters
 from relay.store.deliveries import DeliveryStore
+from relay.store.installation import InstallationStore
 from relay.store.lanes import LaneStore
 from relay.store.log import Log
 from relay.store.maintenance import Maintenance
@@ -105,6 +107,7 @@ class Relay:
         wake: wakes somebody for work of a kind.
         sender: calls partners.
         clopos: calls Clopos; ``requests`` counts what it does.
+        installation: tells a fresh Redis from one that lost everything.
     """
 
     settings: Settings
@@ -123,6 +126,7 @@ class Relay:
     replays: Replays
     past: Past
     ignorer: Ignorer
+    installation: Installation
 
     @property
     def slots(self) -> Slots:
@@ -359,6 +363,9 @@ def assemble(opened: Opened) -> Relay:
             clopos_url=settings.clopos_url,
             monotonic=chances.monotonic_s,
             new_name=new_slot,
+        ),
+        installation=Installation(
+            InstallationStore(opened.scripts), data_dir=settings.data_dir, clock=chances.monotonic_s
         ),
     )
     return relay

@@ -71,7 +71,9 @@ async def run_demo(
         secret=new_secret(secrets.token_bytes(SECRET_BYTES)),
     )
     networks = ",".join(filter(None, (str(settings.allow_networks), "127.0.0.0/8")))
+    place = data_dir.redis(DEMO, lasting=False)
     values = {
+        "RELAY_DATA_DIR": str(place.path),  # what they remember is not the lasting relay's
         "RELAY_PORT": str(settings.port),
         "RELAY_ALLOW_NETWORKS": networks,
         "RELAY_CLOPOS_URL": demo.clopos_url,
@@ -85,7 +87,7 @@ async def run_demo(
             _child(environ, "sandbox", "--port", str(sandbox_port), "--scenario", "evening"),
             _child(environ, "receive", "--port", str(receiver_port), "--json"),
         )
-        ready = await start_up(settings, _CREW, supervisor, place=data_dir.redis(DEMO, lasting=False), environ=environ)
+        ready = await start_up(settings, _CREW, supervisor, place=place, environ=environ)
         if ready:
             await demo.register(settings.admin_token)
             for line in demo.lines(settings.admin_token, data_dir.admin_token_file):

@@ -19,6 +19,7 @@ from relay.store.brands import Brand
 from relay.store.counters import SUM
 from relay.store.documents import Stored
 from relay.store.figures import Figures
+from relay.store.installation import Standing
 from relay.store.quota import QuotaState
 from relay.store.venues import Found
 
@@ -43,6 +44,7 @@ class View:
         is_up: whether this scrape could read Redis; else all is as last known.
         workers: by kind, those with a fresh heartbeat.
         wall_ms: this process' clock when Redis' was read.
+        standing: since when there is something to be lost, and whether it is lost.
     """
 
     is_up: bool
@@ -50,6 +52,7 @@ class View:
     brands: Mapping[str, BrandFigures]
     workers: Mapping[str, int]
     wall_ms: int
+    standing: Standing
 
 
 Read = Callable[[View], Iterable[Sample]]
@@ -225,6 +228,18 @@ TABLE: Final = (
         "",
         lambda view: [((), float(view.is_up))],
         "1 when this scrape could read Redis; else all other figures are as last known.",
+    ),
+    _gauge(
+        "relay_state_missing",
+        "",
+        lambda view: [((), float(view.standing.missing))],
+        "1 when Redis is empty and should not be.",
+    ),
+    _gauge(
+        "relay_installation_created_timestamp_seconds",
+        "",
+        lambda view: [((), view.standing.since_ms / 1000)],
+        "When the first brand or subscription was noted, Unix time: another value, or 0, means that all was lost.",
     ),
     _gauge(
         "relay_redis_maxmemory_bytes",

@@ -28,6 +28,8 @@ QUIET_S: Final = 12.0
 """Longest sleep otherwise."""
 STANDBY_S: Final = 5.0
 """Longest sleep of a scheduler that has not got the lease."""
+LOOK_S: Final = 10.0
+"""Between two questions whether Redis has lost everything."""
 SHORTEST_S: Final = 0.02
 FIRST_RETRY_S: Final = 0.5
 SLOWEST_RETRY_S: Final = 5.0
@@ -87,8 +89,12 @@ async def schedule(relay: Relay, stop: asyncio.Event, *, owner: str) -> None:
     Raises:
         redis.exceptions.RedisError: Redis does not answer.
     """
+    looked_s = -LOOK_S
     try:
         while not stop.is_set():
+            if time.monotonic() - looked_s >= LOOK_S:
+                looked_s = time.monotonic()
+                await relay.installation.look()
             sweep = await relay.slots.sweep(owner, sleep_s=QUIET_S)
             sleep_s = max(sweep.sleep_ms / 1000, SHORTEST_S)
             if not sweep.mine:

@@ -1,7 +1,7 @@
 """/metrics: what Prometheus scrapes, read from Redis when it does."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +17,7 @@ from relay.queues import queue_name
 from relay.store.brands import Brand
 from relay.store.documents import Stored
 from relay.store.figures import Figures, FigureStore
+from relay.store.installation import Standing
 from relay.store.presence import Presence
 from relay.store.quota import Account, QuotaStore
 from relay.store.slots import KINDS
@@ -44,6 +45,7 @@ NOTHING: Final = View(
     brands={},
     workers={},
     wall_ms=0,
+    standing=Standing(since_ms=0, missing=False),
 )
 """Before the first reading."""
 
@@ -58,13 +60,15 @@ class Scraper:
         polls: PollStore,
         quota: QuotaStore,
         presence: Presence,
+        installation: Callable[[], Awaitable[Standing]],
         now_ms: Callable[[], int],
     ) -> None:
-        """Use opened stores; ``now_ms`` is the wall clock."""
+        """Use opened stores; ``installation`` tells an emptied Redis from a fresh one, ``now_ms`` is the wall clock."""
         self._figures = figures
         self._polls = polls
         self._quota = quota
         self._presence = presence
+        self._installation = installation
         self._now_ms = now_ms
         self._last: View | None = None
         self._reading: asyncio.Task[View] | None = None
@@ -91,7 +95,8 @@ class Scraper:
         gate = asyncio.Semaphore(BRANDS_AT_ONCE)
         brands = await asyncio.gather(*[self._brand(stored, gate) for stored in figures.brands.values()])
         workers = {kind: await self._presence.count(kind) for kind in KINDS}
-        return View(True, figures, {brand.stored.id: brand for brand in brands}, workers, wall_ms)
+        standing = await self._installation()
+        return View(True, figures, {brand.stored.id: brand for brand in brands}, workers, wall_ms, standing)
 
     async def _brand(self, stored: Stored[Brand], gate: asyncio.Semaphore) -> BrandFigures:
         brand = stored.value

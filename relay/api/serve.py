@@ -252,6 +252,7 @@ def services_of(relay: Relay) -> Services:
             polls=stores.polls,
             quota=stores.quota,
             presence=stores.presence,
+            installation=relay.installation.look,
             now_ms=relay.chances.wall_ms,
         ),
         metrics_digest=None if settings.metrics_token is None else digest_of(settings.metrics_token),

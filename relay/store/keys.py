@@ -6,6 +6,7 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | key | type | holds | ends |
 |---|---|---|---|
 | relay:clock | string | the last stamp given out | never (one) |
+| relay:installation | string | ms of the first brand or subscription: there is something to be lost | never (one) |
 | relay:doc:{kind} | hash | id -> document (JSON); kinds: brand, subscription, api-key | with the document |
 | relay:doc:{kind}:epoch | string | counts changes of that kind: caches and routing compare it | never (one a kind) |
 | relay:doc:{kind}:names | hash | unique name -> id | with the document |
@@ -62,6 +63,7 @@ from typing import Final
 
 PREFIX: Final = "relay:"
 CLOCK: Final = PREFIX + "clock"
+INSTALLATION: Final = PREFIX + "installation"
 LOG: Final = PREFIX + "log"
 LOG_IDS: Final = PREFIX + "log:ids"
 LOG_REWRITTEN: Final = PREFIX + "log:rewritten"

@@ -54,6 +54,12 @@ CASES = [
         {"relay_state_missing": "0x40"},
     ),
     Case(
+        "RelayBeganAnew",
+        {"relay_installation_created_timestamp_seconds": "1770039965x20 0x4 1770040600x40"},
+        "What the relay knew is gone, or was made anew",
+        {"relay_installation_created_timestamp_seconds": "0x10 1770039965x40"},
+    ),
+    Case(
         "RelayNoWorker",
         {'relay_workers{queue="deliver"}': "2x4 0x40", 'relay_workers{queue="poll"}': "1x40"},
         "No worker serves the queue deliver",

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -31,6 +32,7 @@ from tests.integration.relays import ORDERS
 
 ADMIN = "admin-token-of-the-tests-0123456789"
 LOOPBACK = parse_networks("127.0.0.0/8")
+NOWHERE = Path("/nonexistent")
 NAMES = {
     "courier.example": ["93.184.215.14"],
     "other.example": ["93.184.215.15"],
@@ -146,7 +148,7 @@ def settings_for(redis_url: str, **more: Any) -> Settings:
         redis_url=redis_url,
         admin_token=ADMIN,
         secret_keys=(Fernet.generate_key().decode(),),
-        **more,
+        **{"data_dir": NOWHERE, **more},
     )
 
 
