@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import uvloop
-from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -86,7 +85,11 @@ def documented_order(order_id: int, draw: random.Random) -> dict[str, Any]:
             "name": f"Guest {draw.randrange(10**6)}",
         },
         "products": products,
-        "meta": {"comment": f"Ring {draw.randrange(100)} times", "apply_service_charge": True, "service_charge_value": 5},
+        "meta": {
+            "comment": f"Ring {draw.randrange(100)} times",
+            "apply_service_charge": True,
+            "service_charge_value": 5,
+        },
         "sale_type_id": 2,
     }
     order: dict[str, Any] = dict(normalize({**DOCUMENTED, "id": order_id, "payload": payload}, currency=None))
@@ -113,7 +116,9 @@ def redis_server() -> Iterator[str]:
 
 @contextmanager
 def sink() -> Iterator[str]:
-    process = subprocess.Popen([sys.executable, str(Path(__file__).parent / "sink.py")], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "sink.py")], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}/hooks"
@@ -219,7 +224,6 @@ def main() -> None:
         for subscriptions in arguments.subscriptions:
             run = measure(redis_url, url, subscriptions=subscriptions, events=arguments.events)
             print(json.dumps(uvloop.run(run)), flush=True)
-
 
 
 if __name__ == "__main__":
