@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from relay import logs
 from relay.api.auth import is_metrics_reader, unauthorized
+from relay.api.marks import HighWater
 from relay.api.problems import respond
 from relay.metrics import CONTENT_TYPE, BrandFigures, View, exposition
 from relay.queues import queue_name
@@ -69,6 +70,7 @@ class Scraper:
         self._quota = quota
         self._presence = presence
         self._installation = installation
+        self._marks = HighWater()
         self._now_ms = now_ms
         self._last: View | None = None
         self._reading: asyncio.Task[View] | None = None
@@ -96,6 +98,8 @@ class Scraper:
         brands = await asyncio.gather(*[self._brand(stored, gate) for stored in figures.brands.values()])
         workers = {kind: await self._presence.count(kind) for kind in KINDS}
         standing = await self._installation()
+        counters = self._marks.hold(figures.counters, since_ms=standing.since_ms)
+        figures = replace(figures, counters=counters)
         return View(True, figures, {brand.stored.id: brand for brand in brands}, workers, wall_ms, standing)
 
     async def _brand(self, stored: Stored[Brand], gate: asyncio.Semaphore) -> BrandFigures:
