@@ -118,6 +118,10 @@ class Process:
                 logs.event("simulated shift failed", level="warning", exc=error, process=self.name)
             await asyncio.sleep(0.2 + self.random.random())
 
+    def state(self) -> str:
+        """Whether it can do anything."""
+        return f"{'dead' if self.dead else 'alive'}, {'awake' if self.awake.is_set() else 'frozen'}"
+
     def kill(self) -> None:
         """Die at once: no clean-up reaches Redis or anybody else."""
         self.dead = True
@@ -136,6 +140,20 @@ class Process:
             await asyncio.sleep(0.01)
         with contextlib.suppress(Exception):
             await ask_real(self._lock, self._awaited, self.redis.connection_pool.disconnect)
+
+
+def waiting_at(task: asyncio.Task[Any]) -> str:
+    """Where a task stands, from the outside in."""
+    places: list[str] = []
+    coroutine: Any = task.get_coro()
+    while coroutine is not None and len(places) < 30:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is None:
+            places.append(repr(coroutine)[:120])
+            break
+        places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return " > ".join(places) or "ended"
 
 
 async def _nobody(_kind: str) -> None:

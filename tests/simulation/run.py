@@ -22,7 +22,7 @@ from relay.store.subscriptions import Secret, ShapeSince, Subscription
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.oracle import STATUS, Verdict, judge
 from tests.simulation.outside import TEMPERS, Outside
-from tests.simulation.process import Process
+from tests.simulation.process import Process, waiting_at
 
 BRAND = "openapitest"
 SCHEDULE = (1.0, 3.0, 10.0, 20.0, 30.0, 60.0)
@@ -126,6 +126,7 @@ class _Run:
                 verdict.say("I7", f"{subscription} still has {row.pending} pending after {QUIET_S} s of quiet")
         if not settled:
             verdict.say("I10", f"not quiet after {QUIET_S} s: {await self._differences(api)}")
+            verdict.problems += self._lanes()
         events = await api.relay.stores.log.count()
         keeper.cancel()
         for process, _ in self.processes:
@@ -279,6 +280,25 @@ class _Run:
                 if order.id not in known or known[order.id].object["status"] != status:
                     found.append(f"{venue_id}/{order.id} is {status}")
         return found
+
+    def _lanes(self) -> list[str]:
+        """What Redis holds of each lane: where to look when one does not move."""
+        lines = [f"{process.name}: {process.state()}" for process, _ in self.processes]
+        lines += sorted(waiting_at(task)[:400] for task in asyncio.all_tasks())
+        lines += [f"{key} {self.direct.zrange(key, 0, -1, withscores=True)}" for key in ("relay:polls:due",)]
+        for key in (
+            self.direct.keys("relay:poll:*") + self.direct.keys("relay:brand:*") + self.direct.keys("relay:quota:*")
+        ):
+            lines.append(
+                f"{key} {self.direct.hgetall(key) if self.direct.type(key) == b'hash' else self.direct.type(key)}"[:900]
+            )
+        lines += [f"due {self.direct.zrange('relay:lanes:due', 0, -1, withscores=True)} now {self.loop.wall_s()}"]
+        for subscription in self.secrets:
+            stem = f"relay:lane:{subscription}"
+            queues = {key.decode(): self.direct.lrange(key, 0, -1) for key in self.direct.keys(f"{stem}:q:*")}
+            heads = {name: self.direct.zrange(f"{stem}:{name}", 0, -1, withscores=True) for name in ("ready", "retry")}
+            lines.append(f"{subscription} {self.direct.hgetall(stem)} {heads} queues {queues}")
+        return lines
 
     async def _until(self, condition: Any, limit_s: float) -> bool:
         until = self.loop.time() + limit_s
