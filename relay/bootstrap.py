@@ -363,6 +363,8 @@ def assemble(opened: Opened) -> Relay:
             clopos_url=settings.clopos_url,
             monotonic=chances.monotonic_s,
             new_name=new_slot,
+            requests=requests,
+            counters=stores.counters,
         ),
         installation=Installation(
             InstallationStore(opened.scripts), data_dir=settings.data_dir, clock=chances.monotonic_s

@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from relay import __version__
 from relay.core.buckets import DURATION_MS, LATENCY_MS
-from relay.store.brand_state import status_of
+from relay.store.brand_state import last_looks, status_of
 from relay.store.brands import Brand
 from relay.store.counters import SUM
 from relay.store.documents import Stored
@@ -82,8 +82,7 @@ def _staleness(view: View) -> Iterator[Sample]:
     for name, brand in view.brands.items():
         if not brand.stored.value.enabled:
             continue
-        looks = [venue.orders.looked_ms for venue in brand.found.venues.values()]
-        since_ms = min(looks) if looks else 0
+        since_ms = min(last_looks(brand.stored.value, brand.found).values(), default=0)
         # Before the first look, the wait for it is what is stale.
         yield (name,), _age_s(view, since_ms or _made_ms(brand.stored.value))
 
@@ -186,7 +185,7 @@ TABLE: Final = (
         "relay_backlog_oldest_seconds",
         "subscription",
         _oldest,
-        "Age of the oldest pending delivery's event; 0 without any.",
+        "How long the delivery has waited that waits longest, since it was made or opened again; 0 without any.",
     ),
     _gauge(
         "relay_dead_deliveries",

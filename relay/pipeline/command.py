@@ -17,6 +17,7 @@ from relay.clopos.feeds import ORDERS
 from relay.clopos.schema import RawRow, read_row
 from relay.core.changes import compare
 from relay.core.errors import (
+    CallerError,
     CloposError,
     ConflictError,
     NoAnswerError,
@@ -32,8 +33,10 @@ from relay.pipeline.commit import Committer, Proposal
 from relay.pipeline.judge import FORGOTTEN, REMOVED, Rules
 from relay.pipeline.poll_context import access_of
 from relay.pipeline.reading import CANCELLED, Reader, Tally
+from relay.pipeline.requests import Requests
 from relay.store.brands import Brand
 from relay.store.commands import Begun, Busy, CommandStore
+from relay.store.counters import Counters
 from relay.store.documents import Stored
 from relay.store.quota import Purpose
 from relay.store.snapshots import Scope, SnapshotStore
@@ -56,6 +59,7 @@ class Ignorer:
         clopos_url: of brands that name none.
         monotonic: seconds.
         new_name: a name that no caller has had before.
+        requests: counts the client's requests; ``counters`` takes them from there.
     """
 
     client: CloposClient
@@ -67,6 +71,8 @@ class Ignorer:
     clopos_url: str
     monotonic: Callable[[], float]
     new_name: Callable[[], str]
+    requests: Requests
+    counters: Counters
 
     async def ignore(self, stored: Stored[Brand], order_id: int, *, venue_id: int) -> dict[str, Any]:
         """Set an order to IGNORE, and commit what became of it.
@@ -95,13 +101,30 @@ class Ignorer:
         access = access_of(stored, vault=self.vault, clopos_url=self.clopos_url)
         command = _Command(self, stored, access, scope, order_id)
         again = begun is Begun.AGAIN
+        outcome = "failed"
         try:
-            return await command.run(again=again)
+            order = await command.run(again=again)
+        except CallerError as error:
+            outcome = "not_found" if isinstance(error, NotFoundError) else "refused"
+            raise
+        else:
+            outcome = "done"
+            return order
         finally:
             # What an earlier command left unsure stays marked until it is known.
             nothing_sent = not command.sent and not again
             await self.commands.end(brand, venue_id, order_id, caller=caller, nothing_sent=nothing_sent)
-            logs.event("ignore", brand=brand, venue_id=venue_id, order_id=order_id, sent=command.sent, again=again)
+            self.requests.count(f"commands|{brand}|ignore|{outcome}")
+            await self.counters.add_fields(self.requests.drain())
+            logs.event(
+                "ignore",
+                brand=brand,
+                venue_id=venue_id,
+                order_id=order_id,
+                outcome=outcome,
+                sent=command.sent,
+                again=again,
+            )
 
     async def _begin(self, brand: str, venue_id: int, order_id: int, caller: str) -> Begun:
         give_up_s = self.monotonic() + BUSY_PATIENCE_S

@@ -38,13 +38,14 @@ class BrandStates:
         ends_ms = await self._redis.hget(keys.token(brand.brand), "ends")
         venues = _venues(brand, found)
         status = _status(brand, found, venues)
+        looks = last_looks(brand, found)
         return {
             "status": status,
             "error": _error(status, found, venues),
             "since": _time(found.brand.failing_ms) if status == "failing" else None,
             "quota": {"limit": quota.limit, "remaining": quota.remaining, "resets_in": quota.resets_in_s},
             "token_expires_at": None if ends_ms is None else _time(int(ends_ms)),
-            "venues": [_venue(venue_id, found, state) for venue_id, state in venues.items()],
+            "venues": [_venue(venue_id, found, state, looks[venue_id]) for venue_id, state in venues.items()],
             "notes": _notes(found, venues),
             "set_aside": {
                 "count": len(found.bad),
@@ -85,6 +86,20 @@ def _status(brand: Brand, found: Found, venues: dict[int, VenueState]) -> str:
     return "waiting" if looks and any(not state.first_ms for state in states) else "ok"
 
 
+def last_looks(brand: Brand, found: Found) -> dict[int, int]:
+    """When each venue that is to be looked at was looked at last, epoch ms; 0 for never."""
+    ids = list(found.brand.venues) if brand.venues is None else list(brand.venues)
+    whole_ms = found.brand.whole_orders.looked_ms if found.brand.whole else 0
+    looks = {}
+    for venue_id in ids:
+        venue = found.venues.get(venue_id, VenueState())
+        if not brand.poll_orders:
+            looks[venue_id] = venue.stations.looked_ms
+        else:
+            looks[venue_id] = max(venue.orders.looked_ms, whole_ms) if venue.orders.first_ms else 0
+    return looks
+
+
 def _error(status: str, found: Found, venues: dict[int, VenueState]) -> str | None:
     if status == "failing":
         return found.brand.message
@@ -107,9 +122,7 @@ def _venue_error(venue: VenueState) -> str | None:
     return None
 
 
-def _venue(venue_id: int, found: Found, state: VenueState) -> dict[str, Any]:
-    whole = found.brand.whole_orders if found.brand.whole else FeedState()
-    looked_ms = max(state.orders.looked_ms, whole.looked_ms) if state.orders.first_ms else 0
+def _venue(venue_id: int, found: Found, state: VenueState, looked_ms: int) -> dict[str, Any]:
     return {
         "id": venue_id,
         "name": found.brand.venues.get(venue_id),

@@ -74,7 +74,14 @@ class Counters:
             await self._redis.hdel(keys.COUNTERS, *fields)
 
 
-OF_BRANDS: Final = ("poll_requests", "poll_rows_set_aside", "poll_conflicts", "events", "reconcile_drift", "commands")
+OF_BRANDS: Final = (
+    "poll_requests",
+    "poll_rows_set_aside",
+    "poll_conflicts",
+    "poll_reconcile_found",
+    "events",
+    "commands",
+)
 """Counters whose first label is a brand."""
 
 

@@ -25,6 +25,7 @@ from relay.pipeline.stop import ShiftReport, Stop
 from relay.sandbox.serve import Running, running
 from relay.store.brands import Brand
 from relay.store.commands import CommandStore
+from relay.store.counters import Counters
 from relay.store.documents import Stored, Write
 from relay.store.log import Range
 from relay.store.positions import LARGEST
@@ -226,5 +227,7 @@ async def rigged(
             clopos_url=up.base_url,
             monotonic=time.monotonic,
             new_name=lambda: f"caller-{next(names)}",
+            requests=Requests(),
+            counters=Counters(redis),
         )
         yield Rig(parts, up, control, transport, ctx, tokens, ignorer)
