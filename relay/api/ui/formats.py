@@ -40,10 +40,10 @@ def share(rate: float | None) -> str:
 
 def span(seconds: float) -> str:
     """Write a duration: 40 ms, 12 s, 3 min, 2 h 5 min, 3 d 4 h."""
-    if seconds < 1:
+    if round(seconds * 1000) < 1000:  # noqa: PLR2004
         return f"{round(seconds * 1000)}{_SPACE}ms"
-    if seconds < 10 and seconds != int(seconds):  # noqa: PLR2004
-        return f"{seconds:.1f}{_SPACE}s"
+    if seconds < 10:  # noqa: PLR2004
+        return f"{seconds:.1f}".removesuffix(".0") + f"{_SPACE}s"
     whole = round(seconds)
     if whole < 120:  # noqa: PLR2004
         return f"{whole}{_SPACE}s"

@@ -105,7 +105,7 @@ def _of_brand(brand: Mapping[str, Any], now_ms: int) -> Iterator[Finding]:
     count = state["set_aside"]["count"]
     if count:
         rows = plural(count, "row is", "rows are")
-        what = f"Brand {name}: {rows} set aside, as they cannot be read."
+        what = f"Brand {name}: {rows} set aside as unreadable."
         yield Finding(Level.WARN, what, state["set_aside"]["rows"][0]["reason"], link=link, link_text="Brand")
 
 
