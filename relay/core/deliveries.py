@@ -2,8 +2,8 @@
 
 A record is ``state|attempts|made|replay|facts`` and then a line of JSON an attempt. A delivery without a record is
 pending and was never tried. ``made`` is the stamp at which the delivery was made where that is not its event's
-position; ``replay`` the id of the replay that opened it again, or ``BY_HAND``; ``facts`` what is kept of an event that
-is trimmed.
+position; ``replay`` the id of the replay that opened it again, or ``BY_HAND``, with ``@`` and when (ms); ``facts`` what
+is kept of an event that is trimmed.
 """
 
 from dataclasses import dataclass
@@ -95,12 +95,13 @@ def parse_record(text: bytes | None) -> Record:
         raise CorruptStateError("a delivery's record cannot be read")
     state, attempts, made, replay, facts = parts
     try:
-        by_hand = replay.decode() == BY_HAND
+        opened_by = replay.decode().partition("@")[0]
+        by_hand = opened_by == BY_HAND
         return Record(
             _STATES[state.decode()],
             int(attempts),
             int(made or 0),
-            "" if by_hand else replay.decode(),
+            "" if by_hand else opened_by,
             facts,
             tuple(lines),
             by_hand,

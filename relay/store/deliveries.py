@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from relay.core.buckets import LATENCY_MS, quantile_ms
 from relay.core.deliveries import Record, State, parse_record
 from relay.store import keys
-from relay.store.positions import LARGEST, delivery_id, from_stream_id, stream_id, time_ms
+from relay.store.positions import LARGEST, delivery_id, from_stream_id, stream_id
 from relay.store.scripts import Argument, Scripts
 
 CHUNK: Final = 200
@@ -87,7 +87,7 @@ class LaneState:
     """How a lane is doing.
 
     Attributes:
-        oldest_pending_ms: when the event at the head of the oldest queue was seen, None when nothing is pending.
+        oldest_pending_ms: since when the delivery waits that has waited longest, None when nothing is pending.
         success_rate_1h: of attempts in the last hour, 0 to 1; None without any.
         latency_p95_ms_1h: seen to 2xx, None without any.
         failing_since_ms: first failure since the last success.
@@ -230,7 +230,7 @@ class DeliveryStore:
         return Counts(**totals)
 
     async def lane_states(self, subscription_ids: Sequence[str], *, now_ms: int) -> dict[str, LaneState]:
-        """How lanes are doing, in one round trip."""
+        """How lanes are doing, in two round trips."""
         if not subscription_ids:
             return {}
         slot = now_ms // STAT_SLOT_MS
@@ -239,23 +239,17 @@ class DeliveryStore:
             for subscription_id in subscription_ids:
                 lane = keys.lane(subscription_id)
                 pipe.hmget(lane, [*COUNTED, "failing", "hold"])
-                pipe.zrange(lane + ":ready", "(0", "+inf", byscore=True, offset=0, num=1, withscores=True)
-                pipe.zrange(lane + ":ready", "(0", "-inf", byscore=True, desc=True, offset=0, num=1, withscores=True)
-                pipe.zrange(lane + ":retry", 0, 0)
                 for each in slots:
                     pipe.hgetall(f"{lane}:stat:{each}")
             replies = await pipe.execute()
-        width = 4 + len(slots)
+        waiting = await self._scripts.run("figures", [], [keys.lane(""), *subscription_ids])
+        width = 1 + len(slots)
         states: dict[str, LaneState] = {}
         for index, subscription_id in enumerate(subscription_ids):
-            values, waiting, taken, retrying, *stats = replies[index * width : (index + 1) * width]
-            positions = [abs(score) for _, score in (*waiting, *taken)]
-            if retrying:
-                head = await self._redis.lindex(f"{keys.lane(subscription_id)}:q:{retrying[0].decode()}", 0)
-                positions += [int(head)] if head else []
+            values, *stats = replies[index * width : (index + 1) * width]
             states[subscription_id] = LaneState(
                 Counts(*(int(value or 0) for value in values[: len(COUNTED)])),
-                time_ms(int(min(positions))) if positions else None,
+                int(waiting[index][2]) or None,
                 *_rates(stats),
                 int(values[-2] or 0) or None,
                 int(values[-1]) if int(values[-1] or 0) > now_ms else None,

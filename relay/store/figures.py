@@ -10,7 +10,6 @@ from relay.store import keys
 from relay.store.brands import Brand, BrandStore
 from relay.store.counters import parse_counters
 from relay.store.documents import Stored
-from relay.store.positions import time_ms
 from relay.store.scripts import Scripts
 from relay.store.slots import DUE, KINDS
 from relay.store.subscriptions import Subscription, SubscriptionStore
@@ -21,7 +20,7 @@ LANES_A_CALL: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class LaneFigures:
-    """One subscription's backlog; ``oldest_ms`` is when the event that waits longest was seen, None for none."""
+    """One subscription's backlog; ``oldest_ms`` is since when that waits which has waited longest, None for none."""
 
     pending: int
     dead: int
@@ -128,8 +127,7 @@ class FigureStore:
         found: dict[str, LaneFigures] = {}
         for part, reply in zip(parts, replies, strict=True):
             for name, (pending, dead, oldest) in zip(part, reply, strict=True):
-                position = int(oldest)
-                found[name] = LaneFigures(pending, dead, time_ms(position) if position else None)
+                found[name] = LaneFigures(pending, dead, int(oldest) or None)
         return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -238,3 +239,27 @@ async def test_with_a_token_set_only_its_bearer_may_scrape(redis_url: str) -> No
             assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
         allowed = await api.nobody.get("/metrics", headers={"authorization": "Bearer scrape-token-0123456789"})
         assert allowed.status_code == 200
+
+
+async def test_a_delivery_that_was_opened_again_has_waited_since_then_and_not_since_its_event(api: Api) -> None:
+    async with partner() as endpoint:
+        await api.brand()
+        made = (await api.subscription(url=endpoint.url))["id"]
+        await api.see(order(1))
+        await api.deliver()
+        await endpoint.got(1)
+        (event,) = (await api.admin.get("/v1/events")).json()["data"]
+        (delivery,) = (await api.admin.get("/v1/deliveries")).json()["data"]
+        before_ms = await redis_ms(api)
+        assert datetime.fromisoformat(event["timestamp"]).timestamp() * 1000 < before_ms
+        assert (await api.admin.post(f"/v1/deliveries/{delivery['id']}/retry")).status_code == 202
+        waited_s = value(await scrape(api), "relay_backlog_oldest_seconds", subscription=made)
+        assert waited_s * 1000 <= await redis_ms(api) - before_ms
+        await api.deliver()
+        assert value(await scrape(api), "relay_backlog_oldest_seconds", subscription=made) == 0
+
+
+async def redis_ms(api: Api) -> int:
+    """Redis' clock."""
+    seconds, micros = await api.relay.redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000

@@ -3,30 +3,44 @@
 --
 -- KEYS  none: lanes are named in ARGV (the relay does not run on a cluster)
 -- ARGV  1 stem of lanes' keys; then subscriptions
--- Returns one a subscription: { pending, dead, position of the oldest event that waits (0: none is known) }
--- Only reads. A head that was tried before stands in a set by when it is due, not by age: the ones due first and those
--- due last are looked at, as who has waited longest has the longest delays.
+-- Returns one a subscription: { pending, dead, ms since when the delivery waits that has waited longest (0: none waits) }
+-- Only reads. A delivery waits since its event was committed, or since it was made or opened again after that (a replay of
+-- old events has not waited long). Looked at are some heads of queues, at both ends of each set, and of those in hand (with
+-- a minus): those never tried stand in the order of their events, so a replay's stand first and live ones last; those tried
+-- before by when they are due, and who has waited longest has the longest delays.
 
-local SAMPLE = 25
+local SAMPLE = 6
+local STAMPS_PER_MS = 2048
 local call = redis.call
 local found = {}
 for cursor = 2, #ARGV do
   local lane = ARGV[1] .. ARGV[cursor]
   local counts = call('HMGET', lane, 'pending', 'dead')
   local pending, oldest = tonumber(counts[1] or '0'), nil
-  local function see(position)
-    if position and (not oldest or position < oldest) then oldest = position end
-  end
   if pending > 0 then
-    local waiting = call('ZRANGEBYSCORE', lane .. ':ready', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    see(tonumber(waiting[2]))
-    local taken = call('ZREVRANGEBYSCORE', lane .. ':ready', '(0', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    if taken[2] then see(-tonumber(taken[2])) end
-    for _, queue in ipairs(call('ZRANGE', lane .. ':retry', 0, SAMPLE - 1)) do
-      see(tonumber(call('LINDEX', lane .. ':q:' .. queue, 0)))
+    local queues, seen, positions = {}, {}, {}
+    for _, name in ipairs({ ':ready', ':retry' }) do
+      local set = lane .. name
+      for _, heads in ipairs({
+        call('ZRANGEBYSCORE', set, '(0', '+inf', 'LIMIT', 0, SAMPLE),
+        call('ZREVRANGEBYSCORE', set, '+inf', '(0', 'LIMIT', 0, SAMPLE),
+        call('ZREVRANGEBYSCORE', set, '(0', '-inf', 'LIMIT', 0, SAMPLE),
+      }) do
+        for _, queue in ipairs(heads) do
+          if not seen[queue] then
+            seen[queue] = true
+            queues[#queues + 1] = queue
+          end
+        end
+      end
     end
-    for _, queue in ipairs(call('ZREVRANGE', lane .. ':retry', 0, SAMPLE - 1)) do
-      see(tonumber(call('LINDEX', lane .. ':q:' .. queue, 0)))
+    for _, queue in ipairs(queues) do positions[#positions + 1] = call('LINDEX', lane .. ':q:' .. queue, 0) or nil end
+    local records = #positions > 0 and call('HMGET', lane .. ':dlv', unpack(positions)) or {}
+    for index, position in ipairs(positions) do
+      local since = math.floor(tonumber(position) / STAMPS_PER_MS)
+      local made, opened = string.match(records[index] or '', '^p|%d+|(%d*)|[^|@]*@?(%d*)|')
+      since = math.max(since, math.floor((tonumber(made or '') or 0) / STAMPS_PER_MS), tonumber(opened or '') or 0)
+      if not oldest or since < oldest then oldest = since end
     end
   end
   found[#found + 1] = { pending, tonumber(counts[2] or '0'), string.format('%.0f', oldest or 0) }

@@ -69,7 +69,8 @@ for cursor = 9, #ARGV, 3 do
       end
     else
       result = 'reopened'
-      call('HSET', lane .. ':dlv', position, 'p|' .. attempts .. '|' .. made .. '|' .. ARGV[3] .. '|' .. rest)
+      local opened = (ARGV[3] == '' and '-' or ARGV[3]) .. '@' .. format('%.0f', now_ms)
+      call('HSET', lane .. ':dlv', position, 'p|' .. attempts .. '|' .. made .. '|' .. opened .. '|' .. rest)
       call('HINCRBY', lane, NAMES[state], -1)
       if state == 'x' then call('ZREM', lane .. ':dead', position) end
     end

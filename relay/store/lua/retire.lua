@@ -66,7 +66,7 @@ for cursor = 3, #ARGV, 6 do
         dropped = dropped + 1
       end
     end
-  elseif state == 'p' and what == 'stop:' .. replay then
+  elseif state == 'p' and what == 'stop:' .. string.match(replay, '^[^@]*') then
     if unqueue(queue, position) then
       call('HSET', lane .. ':dlv', position, 'c' .. string.sub(record, 2))
       discarded = discarded + 1
