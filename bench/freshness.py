@@ -32,11 +32,18 @@ POLLS_A_MINUTE = 270
 WINDOW_S = 60.75
 """Over which the relay counts: Clopos' minute, a margin, and the width of a bucket."""
 
-CHANGES_A_DAY = 3.0
+CHANGES = 3.0
 """An order that lives changes three times: placed, accepted, delivered."""
 
-BUSY = (0.15, 0.1, 0.1, 0.2, 0.4, 0.7, 1.0, 1.3, 1.0, 0.7, 0.6, 0.8, 1.4, 2.0, 2.2, 1.8, 1.0, 0.4)
-"""How busy the brand is by hour, from six in the morning to midnight."""
+ACCEPTED_S, DELIVERED_S = 60.0, 1800.0
+"""How long an order waits for the clerk, and then for its delivery, on average or so."""
+
+KINDS = (
+    (0.6, 1.4, 1.8, 1.6, 1.2, 1.0, 1.2, 1.0, 0.7, 0.6, 0.6, 0.5, 0.4, 0.4, 0.3, 0.2, 0.1, 0.1),
+    (0.1, 0.1, 0.2, 0.4, 0.8, 1.6, 2.2, 2.0, 1.4, 0.9, 0.7, 0.8, 1.2, 1.4, 1.2, 0.8, 0.4, 0.2),
+    (0.1, 0.1, 0.1, 0.2, 0.3, 0.5, 0.8, 0.8, 0.6, 0.6, 0.8, 1.2, 1.8, 2.4, 2.6, 2.2, 1.6, 1.0),
+)
+"""How busy a venue is by hour, from six in the morning to midnight: one that serves breakfast, lunch, dinner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +61,17 @@ class Day:
 
 
 def rates_of(venues: int, hours: int, chance: random.Random, *, a_second: float) -> list[list[float]]:
-    """Zipf rates, by hour: busy as the day goes, each venue with moods of its own, and ranks that change places."""
-    rank = list(range(1, venues + 1))
-    chance.shuffle(rank)
-    rates = []
-    for hour in range(hours):
-        if hour and venues > 1:
-            for _ in range(max(1, venues // 10)):
-                a, b = chance.sample(range(venues), 2)
-                rank[a], rank[b] = rank[b], rank[a]
-        busy = BUSY[hour % len(BUSY)]
-        rates.append([a_second * busy * chance.uniform(0.7, 1.3) / place for place in rank])
-    return rates
+    """Zipf rates that move by the hour: each venue is busy as its kind is, and has moods of its own."""
+    ranks = list(range(1, venues + 1))
+    chance.shuffle(ranks)
+    kinds = [chance.choice(KINDS) for _ in ranks]
+    return [
+        [
+            a_second / rank * kind[hour % len(kind)] * chance.uniform(0.6, 1.4)
+            for rank, kind in zip(ranks, kinds, strict=True)
+        ]
+        for hour in range(hours)
+    ]
 
 
 def poisson(rate_of: Callable[[float], float], most: float, end_s: float, chance: random.Random) -> Iterator[float]:
@@ -99,23 +105,29 @@ def memoryless_day(venues: int, hours: int, seed: int) -> Day:
 def living_day(venues: int, hours: int, seed: int) -> Day:
     """Orders that live: accepted after a minute or so, delivered half an hour later, some cancelled instead."""
     chance = random.Random(f"living/{venues}/{seed}")
-    orders = rates_of(venues, hours, chance, a_second=0.05 / CHANGES_A_DAY)
+    orders = rates_of(venues, hours, chance, a_second=0.05 / CHANGES)
     changes: list[list[tuple[float, int, str]]] = []
-    counted = [[0.0] * venues for _ in range(hours)]
     number = 0
     for venue in range(venues):
         by_hour = [row[venue] for row in orders]
         happened: list[tuple[float, int, str]] = []
         for placed in poisson(hourly(by_hour), max(by_hour), hours * 3600, chance):
             number += 1
-            accepted = placed + chance.lognormvariate(math.log(55), 0.5)
-            delivered = accepted + max(300.0, chance.gauss(1800, 420))
+            accepted = placed + chance.lognormvariate(math.log(ACCEPTED_S), 0.5)
+            delivered = accepted + max(300.0, chance.gauss(DELIVERED_S, 400))
             happened += [(placed, number, "pending"), (accepted, number, "accepted"), (delivered, number, "delivered")]
-        happened = sorted(change for change in happened if change[0] < hours * 3600)
-        for at_s, _, _ in happened:
-            counted[int(at_s // 3600)][venue] += 1 / 3600
-        changes.append(happened)
-    return Day(changes, counted, hours)
+        changes.append(sorted(change for change in happened if change[0] < hours * 3600))
+    return Day(changes, [changes_of(orders, hour) for hour in range(hours)], hours)
+
+
+def changes_of(orders: list[list[float]], hour: int) -> list[float]:
+    """What a memoryless observer would take for the rates of changes: of orders placed, accepted a little later, delivered later."""
+    before = orders[hour - 1] if hour else [0.0] * len(orders[0])
+    late = [ACCEPTED_S / 3600, (ACCEPTED_S + DELIVERED_S) / 3600]
+    return [
+        now + sum((1 - share) * now + share * then for share in late)
+        for now, then in zip(orders[hour], before, strict=True)
+    ]
 
 
 def bound_s(rates: list[float], looks_a_second: float) -> float:

@@ -30,7 +30,7 @@ from relay.store.tokens import Held, Renew, Token, TokenStore, Wait
 WRITE_DEADLINE_S: Final = 12.0
 """For one PUT. Whoever sent it reads the order when no answer came."""
 
-QUOTA_PATIENCE_S: Final = 20.0
+QUOTA_PATIENCE_S: Final = {Purpose.POLL: 20.0, Purpose.REST: 120.0, Purpose.COMMAND: 5.0}
 """How long a request waits for its turn, at most, before it is given up."""
 
 _SIGN_IN_HOLDS_S: Final = (60.0, 60.0, 60.0, 60.0, 60.0, 120.0, 240.0, 300.0)
@@ -168,7 +168,7 @@ class CloposClient:
             HeldBackError: there will be none within ``QUOTA_PATIENCE_S``.
         """
         account = Account(access.integrator_id, access.brand)
-        give_up_s = self._monotonic() + QUOTA_PATIENCE_S
+        give_up_s = self._monotonic() + QUOTA_PATIENCE_S[purpose]
         while True:
             asked = await self._quota.acquire(account, purpose)
             if isinstance(asked, Granted):

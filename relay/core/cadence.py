@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-HALF_LIFE_S: Final = 1800.0
+HALF_LIFE_S: Final = 2700.0
 """After that long, what a venue's rate was learnt from counts half."""
 
 PRIOR_CHANGES: Final = 0.5
 """A venue not seen to change yet is taken to be about to: half a change in ``PRIOR_S`` looked."""
 
-PRIOR_S: Final = 600.0
+PRIOR_S: Final = 900.0
 
 FLOOR_S: Final = 60.0
 """No venue is left alone for longer, or for longer than three even shares of the looks where that is more."""

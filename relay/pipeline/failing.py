@@ -47,6 +47,9 @@ def failed(brand: BrandState, feed: FeedState, error: CloposError, *, now_ms: in
     Returns:
         The turn, if the brand counts as failing from now on.
     """
+    if isinstance(error, HeldBackError) and error.reason.startswith("quota_"):
+        _wait_for_quota(brand, feed, error, now_ms)
+        return None
     known = advice(error)
     spread = 0.5 + draw
     feed.failures += 1
@@ -66,11 +69,20 @@ def failed(brand: BrandState, feed: FeedState, error: CloposError, *, now_ms: in
     if brand.failing_ms:
         brand.reason, brand.message = error.reason, known.words
         return None
-    if brand.failures < FAILING_AFTER and not isinstance(error, SignInError):
+    if brand.failures < FAILING_AFTER and not isinstance(error, SignInError | HeldBackError):
         return None
     brand.reason, brand.message = error.reason, known.words
     brand.failing_ms = now_ms
     return Turn(True, known.words, now_ms)
+
+
+def _wait_for_quota(brand: BrandState, feed: FeedState, error: HeldBackError, now_ms: int) -> None:
+    """Wait for the quota, which is no failure: of this look's purpose, or of the whole brand where it is blocked."""
+    until_ms = now_ms + round(error.wait_s * 1000) + 50
+    if error.reason in ("quota_window", "quota_pace"):
+        feed.retry_ms = until_ms
+    else:
+        brand.retry_ms = until_ms
 
 
 def _brand_wait_ms(brand: BrandState, error: CloposError, spread: float) -> int:

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+
+from relay.core.errors import (
+    CloposError,
+    HeldBackError,
+    NoAnswerError,
+    PageUnreadable,
+    RefusedError,
+    SignInError,
+    ThrottledError,
+    UnknownThingError,
+)
+from relay.pipeline.failing import FAILING_AFTER, LONGEST_WAIT_MS, failed, try_again, went_well
+from relay.store.venues import BrandState, FeedState
+
+NOW_MS = 1_000_000
+TIMEOUT = NoAnswerError("no answer", reason="timeout")
+
+
+def fail(error: CloposError, times: int = 1) -> tuple[BrandState, FeedState, list[bool]]:
+    brand, feed = BrandState(), FeedState()
+    turns = [failed(brand, feed, error, now_ms=NOW_MS, draw=0.5) for _ in range(times)]
+    return brand, feed, [turn is not None for turn in turns]
+
+
+def test_one_failure_stops_its_venue_only() -> None:
+    brand, feed, turns = fail(TIMEOUT)
+    assert (feed.reason, feed.failures, feed.retry_ms) == ("timeout", 1, NOW_MS + 1_000)
+    assert (brand.retry_ms, brand.failing_ms, turns) == (0, 0, [False])
+
+
+def test_waits_double_up_to_half_a_minute() -> None:
+    waits = [fail(TIMEOUT, times)[1].retry_ms - NOW_MS for times in range(1, 9)]
+    assert waits == [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.999])
+def test_waits_are_spread(draw: float) -> None:
+    feed = FeedState()
+    failed(BrandState(), feed, TIMEOUT, now_ms=NOW_MS, draw=draw)
+    assert NOW_MS + 500 <= feed.retry_ms <= NOW_MS + 1_500
+
+
+def test_a_few_failures_in_a_row_make_the_brand_failing_once() -> None:
+    brand, _, turns = fail(TIMEOUT, FAILING_AFTER + 3)
+    assert turns == [False] * (FAILING_AFTER - 1) + [True] + [False] * 3
+    assert "did not answer" in brand.message
+    assert NOW_MS < brand.retry_ms <= NOW_MS + LONGEST_WAIT_MS * 1.5
+
+
+@pytest.mark.parametrize("reason", ["credentials", "integrator", "test_mode", "unauthorized"])
+def test_refused_credentials_are_a_failure_of_the_brand_at_once_and_wait_a_minute(reason: str) -> None:
+    brand, _, turns = fail(SignInError("no", reason=reason, status=401))
+    assert turns == [True]
+    assert brand.retry_ms == NOW_MS + 60_000
+
+
+def test_an_unknown_venue_harms_nobody_else() -> None:
+    brand, feed, turns = fail(UnknownThingError("gone", status=404), 10)
+    assert (brand, any(turns)) == (BrandState(), False)
+    assert feed.retry_ms - NOW_MS == 300_000
+
+
+def test_the_quota_says_how_long_to_wait() -> None:
+    for error in (ThrottledError("no", wait_s=37), HeldBackError("no", reason="quota_blocked", wait_s=37)):
+        assert 37_000 <= fail(error)[0].retry_ms - NOW_MS <= 37_100
+
+
+def test_what_stops_the_way_to_clopos_stops_the_brand() -> None:
+    for reason in ("dns", "tls", "connect"):
+        assert fail(NoAnswerError("no way", reason=reason))[0].retry_ms > NOW_MS
+
+
+def test_a_success_ends_it_all_and_says_what_it_was() -> None:
+    brand, feed, _ = fail(PageUnreadable("html"), FAILING_AFTER)
+    turn = went_well(brand, feed)
+    assert turn is not None
+    assert (turn.failing, turn.since_ms) == (False, NOW_MS)
+    assert "maintenance" in turn.error
+    assert (brand, feed) == (BrandState(), FeedState())
+    assert went_well(brand, feed) is None
+
+
+def test_the_first_message_stays_until_another_failure_takes_its_place() -> None:
+    brand, feed, _ = fail(TIMEOUT, FAILING_AFTER)
+    failed(brand, feed, RefusedError("down", reason="upstream", status=503), now_ms=NOW_MS, draw=0.5)
+    assert brand.reason == "upstream"
+    assert "503" in brand.message
+
+
+def test_an_operator_may_have_it_tried_again_at_once() -> None:
+    brand, feed, _ = fail(TIMEOUT, 5)
+    try_again(brand, [feed])
+    assert (brand.retry_ms, feed.retry_ms) == (0, 0)
+    assert brand.failing_ms
