@@ -191,6 +191,7 @@ class Relay:
             retention_ms=int(self.settings.retention_s * 1000),
             venues_of=self.venues_of,
             forget_brand=stores.polls.forget,
+            disable=self.life.disable,
             more_tasks={},
         )
 

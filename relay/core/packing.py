@@ -21,6 +21,7 @@ _LEVEL: Final = 3
 
 _WINDOW_BITS: Final = 13  # 8 KiB: dictionary and event; a larger window is memory to clear for each event
 _MEMORY_LEVEL: Final = 6
+_HEAD_BYTES: Final = 512
 
 # Deflate finds what is near the end most cheaply, so the commonest comes last.
 _DICTIONARY_1: Final = (
@@ -74,6 +75,36 @@ def pack_static(event: Draft) -> bytes:
     return b"".join((_CURRENT.to_bytes(), deflate.compress(b"\n".join(lines)), deflate.flush()))
 
 
+def unpack_names(blob: bytes) -> tuple[str, str | None, int | None, str]:
+    """Read only the id, the brand, the venue and the subject of what ``pack_static`` packed: to look through many.
+
+    Raises:
+        CorruptStateError: as ``unpack_static``.
+    """
+    dictionary = _dictionary_of(blob)
+    inflate = zlib.decompressobj(zdict=dictionary)
+    try:
+        head = inflate.decompress(blob[1:], _HEAD_BYTES).split(b"\n", 1)
+        if len(head) == 1:
+            return _names_of(unpack_static(blob))
+        event_id, _, brand, venue_id, subject, _ = orjson.loads(head[0])
+    except (zlib.error, ValueError, TypeError):
+        raise CorruptStateError("An event cannot be unpacked.") from None
+    return event_id, brand, venue_id, subject
+
+
+def _names_of(event: Draft) -> tuple[str, str | None, int | None, str]:
+    return event.id, event.brand, event.venue_id, event.subject
+
+
+def _dictionary_of(blob: bytes) -> bytes:
+    dictionary = _DICTIONARIES.get(blob[0]) if blob else None
+    if dictionary is None:
+        reason = "newer_version" if blob and _CURRENT < blob[0] < ord(" ") else None
+        raise CorruptStateError("An event is packed in a way that this version does not know.", reason=reason)
+    return dictionary
+
+
 def unpack_static(blob: bytes) -> Draft:
     """Unpack what ``pack_static`` packed.
 
@@ -81,10 +112,7 @@ def unpack_static(blob: bytes) -> Draft:
         CorruptStateError: it is nothing that this or an older version packed; ``reason`` is ``newer_version`` where a
             newer one may have.
     """
-    dictionary = _DICTIONARIES.get(blob[0]) if blob else None
-    if dictionary is None:
-        reason = "newer_version" if blob and _CURRENT < blob[0] < ord(" ") else None
-        raise CorruptStateError("An event is packed in a way that this version does not know.", reason=reason)
+    dictionary = _dictionary_of(blob)
     inflate = zlib.decompressobj(zdict=dictionary)
     try:
         lines = inflate.decompress(blob[1:], MAX_UNPACKED_BYTES).split(b"\n", 2)

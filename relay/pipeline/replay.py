@@ -16,14 +16,15 @@ from relay.core.events import Draft, Origin, StoredEvent, draft, rfc3339
 from relay.core.orders import is_open
 from relay.core.subscriptions import Router, matches
 from relay.pipeline.commit import queue_of
+from relay.pipeline.judge import OPEN
 from relay.pipeline.subscriptions import name_of
 from relay.store import keys
 from relay.store.brands import BrandStore
-from relay.store.deliveries import Cursor, DeliveryStore
+from relay.store.deliveries import Cursor, DeliveryStore, Retired
 from relay.store.documents import Stored, Write
 from relay.store.log import Log, Range
 from relay.store.replays import Replay, ReplayStore
-from relay.store.snapshots import Scope, SnapshotStore
+from relay.store.snapshots import Head, Scope, Snapshot, SnapshotStore
 from relay.store.subscriptions import Subscription, SubscriptionStore
 
 STEP = 500
@@ -31,6 +32,9 @@ STEP = 500
 
 MOST = 100_000
 """Deliveries of one replay."""
+
+MOST_LISTED = 2_000
+"""Events of a pulled subscription that were committed while its past was listed."""
 
 BACKLOG = 2_000
 """A replay waits while so many deliveries of its subscription are pending: live traffic is not buried under it."""
@@ -151,7 +155,7 @@ class Replays:
             await self._deliveries.retire(
                 subscription_id,
                 [
-                    (position, 0, _queue(event), event.brand or "", b"", f"stop:{replay_id}")
+                    Retired(position, 0, _queue(event), event.brand or "", b"", f"stop:{replay_id}")
                     for position, event in zip(positions, events, strict=True)
                     if event is not None
                 ],
@@ -197,10 +201,16 @@ class Replays:
         return positions
 
     async def _in_state(self, subscription: Subscription, selection: Selection) -> list[int]:
+        if selection.status is State.DEAD:
+            found = await self._deliveries.dead(subscription.id)
+            return sorted(position for position in found if selection.first <= position <= selection.last)
         positions: list[int] = []
         after: Cursor | None = None
         while len(positions) <= MOST:
-            page = await self._deliveries.newest([subscription.id], limit=STEP, after=after, status=selection.status)
+            # A delivery is never made before its event.
+            page = await self._deliveries.newest(
+                [subscription.id], limit=STEP, after=after, status=selection.status, since=selection.first
+            )
             positions += [d.position for d in page.deliveries if selection.first <= d.position <= selection.last]
             after = page.next
             if after is None:
@@ -262,25 +272,32 @@ class Past:
         # Pushed: newest first, each put before what is queued already. Pulled: listed in the order they are read in.
         positions = sorted(set(positions), reverse=not pulled)
         for start in range(0, len(positions), STEP):
-            part = positions[start : start + STEP]
-            events = await self._log.at(part)
-            await self._deliveries.reopen(
-                subscription.id,
-                [
-                    (event.position, queue_for(subscription, event), event.brand or "")
-                    for event in events
-                    if event is not None
-                ],
-                pull_only=pulled,
-                make=True,
-                front=not pulled,
-            )
+            await self._queue(subscription, positions[start : start + STEP])
+        if pulled and positions:
+            # What was committed meanwhile was listed before the past: list it once more, behind it, all at once.
+            since = int(subscription.created_position) + 1
+            await self._queue(subscription, await self._deliveries.listed(subscription.id, since, limit=MOST_LISTED))
 
         def opened(present: Subscription) -> Write[Subscription]:
             changed = replace(present, opening=False)
             return Write(changed, name=changed.name, gate=changed.gate)
 
         return await self._subscriptions.update(subscription.id, opened, name_of=name_of)
+
+    async def _queue(self, subscription: Subscription, positions: Sequence[int]) -> None:
+        pulled = subscription.url is None
+        events = await self._log.at(positions)
+        await self._deliveries.reopen(
+            subscription.id,
+            [
+                (event.position, queue_for(subscription, event), event.brand or "")
+                for event in events
+                if event is not None
+            ],
+            pull_only=pulled,
+            make=True,
+            front=not pulled,
+        )
 
     async def open_all(self) -> None:
         """Finish what a killed process began."""
@@ -319,30 +336,31 @@ class Past:
         return positions
 
     async def _announce_open(self, subscription: Subscription, scope: Scope) -> list[int]:
-        objects = await self._snapshots.all_objects(scope)
-        heads = await self._snapshots.all_heads(scope)
-        events: list[tuple[Draft, int, int | None]] = []
-        for order_id, known in sorted(objects.items()):
-            head = heads.get(order_id)
-            if head is None or "r" in head.flags or not is_open(known.object):
-                continue
-            change = compare(Feed.ORDERS, None, known.object)
-            if change is None:
-                continue
-            made = draft(
-                change,
-                brand=scope.brand,
-                venue_id=scope.venue_id,
-                subject=Feed.ORDERS.subject(order_id),
-                origin=Origin.BACKFILL.value,
-                previous_id=head.event_id,
-                raw=known.raw,
-            )
-            events.append((made, head.sequence, None))
         positions: list[int] = []
-        for start in range(0, len(events), STEP):
-            positions += await self._log.append_for(subscription.id, events[start : start + STEP])
+        async for heads in self._snapshots.flagged(scope, OPEN):
+            objects = await self._snapshots.objects(scope, list(heads))
+            events = [
+                (_draft_of(scope, order_id, head, known), head.sequence, None)
+                for (order_id, head), known in zip(heads.items(), objects, strict=True)
+                if known is not None and is_open(known.object)
+            ]
+            if events:
+                positions += await self._log.append_for(subscription.id, events)
         return positions
+
+
+def _draft_of(scope: Scope, order_id: int, head: Head, known: Snapshot) -> Draft:
+    change = compare(Feed.ORDERS, None, known.object)
+    assert change is not None  # noqa: S101  (what was not there before is created)
+    return draft(
+        change,
+        brand=scope.brand,
+        venue_id=scope.venue_id,
+        subject=Feed.ORDERS.subject(order_id),
+        origin=Origin.BACKFILL.value,
+        previous_id=head.event_id,
+        raw=known.raw,
+    )
 
 
 def queue_for(subscription: Subscription, event: StoredEvent) -> str:

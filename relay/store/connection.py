@@ -28,6 +28,7 @@ __all__ = [
     "Redis",
     "RedisError",
     "RedisUnusableError",
+    "ResponseError",
     "ServerFacts",
     "SyncRedis",
     "Timeouts",

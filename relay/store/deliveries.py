@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
@@ -16,6 +16,8 @@ from relay.store.scripts import Argument, Scripts
 
 CHUNK: Final = 200
 MOST_SCANNED: Final = 20_000
+MOST_DRAINED: Final = 1000
+BLANKING_TRIES: Final = 5
 STAT_SLOT_MS: Final = 300_000
 COUNTED: Final = ("matched", "delivered", "pending", "dead", "expired", "discarded")
 
@@ -100,6 +102,27 @@ class LaneState:
     latency_p95_ms_1h: float | None
     failing_since_ms: int | None
     hold_until_ms: int | None
+
+
+UNREADABLE: Final = LaneState(Counts(), None, None, None, None, None)
+"""How a lane is shown whose keys hold something else; the count of the ledger tells of it."""
+
+
+class Retired(NamedTuple):
+    """One delivery to be taken out of its lane, as retire.lua takes it.
+
+    Attributes:
+        made: stamp at which it was made.
+        facts: what is kept of its event, JSON; b"" for nothing.
+        what: ``drop`` or ``stop:`` and a replay's id.
+    """
+
+    position: int
+    made: int
+    queue: str
+    brand: str
+    facts: bytes
+    what: str
 
 
 class DeliveryStore:
@@ -202,10 +225,9 @@ class DeliveryStore:
         async with self._redis.pipeline(transaction=True) as pipe:
             for subscription_id in subscription_ids:
                 pipe.hmget(keys.lane(subscription_id), COUNTED)
-            replies = await pipe.execute()
+            replies = await pipe.execute(raise_on_error=False)
         return {
-            subscription_id: Counts(*(int(value or 0) for value in values))
-            for subscription_id, values in zip(subscription_ids, replies, strict=True)
+            subscription_id: _counts(values) for subscription_id, values in zip(subscription_ids, replies, strict=True)
         }
 
     async def count_records(self, subscription_id: str, *, since: int, brand: str | None) -> Counts:
@@ -241,18 +263,22 @@ class DeliveryStore:
                 pipe.hmget(lane, [*COUNTED, "failing", "hold"])
                 for each in slots:
                     pipe.hgetall(f"{lane}:stat:{each}")
-            replies = await pipe.execute()
+            replies = await pipe.execute(raise_on_error=False)
         waiting = await self._scripts.run("figures", [], [keys.lane(""), *subscription_ids])
         width = 1 + len(slots)
         states: dict[str, LaneState] = {}
         for index, subscription_id in enumerate(subscription_ids):
-            values, *stats = replies[index * width : (index + 1) * width]
+            found = replies[index * width : (index + 1) * width]
+            if any(isinstance(reply, Exception) for reply in found):
+                states[subscription_id] = UNREADABLE
+                continue
+            values, *stats = found
             states[subscription_id] = LaneState(
-                Counts(*(int(value or 0) for value in values[: len(COUNTED)])),
+                _counts(values[: len(COUNTED)]),
                 int(waiting[index][2]) or None,
                 *_rates(stats),
-                int(values[-2] or 0) or None,
-                int(values[-1]) if int(values[-1] or 0) > now_ms else None,
+                _number(values[-2]) or None,
+                hold_ms if (hold_ms := _number(values[-1])) > now_ms else None,
             )
         return states
 
@@ -294,13 +320,13 @@ class DeliveryStore:
         ]
         for position, queue, brand in deliveries:
             args += [position, queue, brand]
-        _, results = await self._scripts.run("reopen", [keys.LOG, keys.CLOCK, keys.LANES_DUE, *lists], args)
+        _, results = await self._scripts.run(
+            "reopen", [keys.LOG, keys.CLOCK, keys.LANES_DUE, *lists, keys.LOG_REWRITTEN], args
+        )
         return [result.decode() for result in results]
 
-    async def retire(
-        self, subscription_id: str, deliveries: Sequence[tuple[int, int, str, str, bytes, str]]
-    ) -> tuple[int, int, int]:
-        """Drop, expire or discard deliveries; see retire.lua for each one's fields. Returns how many of each."""
+    async def retire(self, subscription_id: str, deliveries: Sequence[Retired]) -> tuple[int, int, int]:
+        """Drop, expire or discard deliveries; how many of each."""
         if not deliveries:
             return (0, 0, 0)
         args: list[Argument] = [keys.lane(""), subscription_id]
@@ -316,14 +342,14 @@ class DeliveryStore:
 
         Args:
             verdict: ``e`` expired, ``c`` discarded.
-            below: only events before that position.
+            below: only events before that position, and none that was opened again.
             prefix: only queues that begin so: a brand and a slash.
         """
         ended = 0
         for name in ("ready", "retry"):
-            passed = 0
-            while True:
-                looked, left, done = await self._scripts.run(
+            passed, more = 0, True
+            while more:
+                left, done, more = await self._scripts.run(
                     "drain_lane",
                     [keys.COUNTERS],
                     [
@@ -335,13 +361,37 @@ class DeliveryStore:
                         queues,
                         passed,
                         name,
+                        MOST_DRAINED,
                     ],
                 )
                 ended += done
                 passed += left
-                if looked < queues or (below is not None and name == "ready" and done == 0):
-                    break
         return ended
+
+    async def dead(self, subscription_id: str) -> list[int]:
+        """Positions of all that died, as they died."""
+        return [int(position) for position in await self._redis.zrange(keys.lane(subscription_id) + ":dead", 0, -1)]
+
+    async def listed(self, subscription_id: str, since: int, *, limit: int) -> list[int]:
+        """Positions of events listed for a subscription that is pulled from, as they were committed since a stamp."""
+        entries = await self._redis.xrange(keys.lane(subscription_id) + ":log", stream_id(since), "+", count=limit)
+        return [from_stream_id(entry_id) for entry_id, fields in entries if b"n" in fields and b"p" not in fields]
+
+    async def blank_excerpts(self, position: int, subscription_ids: Iterable[str]) -> int:
+        """Drop what partners answered to one event, which may quote it; how many records were written anew."""
+        written = 0
+        for subscription_id in subscription_ids:
+            records = keys.lane(subscription_id) + ":dlv"
+            for _ in range(BLANKING_TRIES):
+                present = await self._redis.hget(records, str(position))
+                blanked = _without_excerpts(present)
+                if present is None or blanked == present:
+                    break
+                (done,) = await self._scripts.run("replace_record", [records], [position, present, blanked])
+                written += done
+                if done:
+                    break
+        return written
 
 
 class _Walk:
@@ -401,6 +451,29 @@ def _position(entry_id: bytes, fields: Mapping[bytes, bytes]) -> int:
 def _brand(fields: Mapping[bytes, bytes]) -> str | None:
     brand = fields.get(b"b", b"").decode()
     return brand or None
+
+
+def _number(found: bytes | None) -> int:
+    try:
+        return int(found or 0)
+    except ValueError:
+        return 0
+
+
+def _counts(found: Any) -> Counts:
+    return Counts() if isinstance(found, Exception) else Counts(*(_number(value) for value in found))
+
+
+def _without_excerpts(record: bytes | None) -> bytes:
+    head, *lines = (record or b"").split(b"\n")
+    blanked = [head]
+    for line in lines:
+        try:
+            attempt = orjson.loads(line)
+            blanked.append(orjson.dumps({**attempt, "response_excerpt": None}))
+        except (ValueError, TypeError):
+            continue  # what cannot be read may hold anything
+    return b"\n".join(blanked)
 
 
 def _rates(stats: Sequence[Mapping[bytes, bytes]]) -> tuple[float | None, float | None]:

@@ -1,6 +1,10 @@
-"""What happened, in the order it was committed: how is the log read?"""
+"""What happened, in the order it was committed: how is the log read?
 
-from collections.abc import Sequence
+It is a stream. An entry that was rewritten, since somebody is to be forgotten, is in a hash instead, by its position:
+streams cannot be edited. Whoever reads a stretch gets both, in order.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +13,13 @@ from redis.asyncio import Redis
 from relay import logs
 from relay.core.errors import CorruptStateError
 from relay.core.events import Draft, StoredEvent, committed, pack_static, unpack_static
+from relay.core.packing import unpack_names
 from relay.store import keys
-from relay.store.positions import LARGEST, from_stream_id, stream_id, time_ms
+from relay.store.positions import LARGEST, clock, from_stream_id, stream_id, time_ms
 from relay.store.scripts import Argument, Scripts
+
+REWRITE_AT_ONCE = 100
+LOOK_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +30,32 @@ class Range:
     last: int = LARGEST
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some events in a row; ``next`` is the position to go on from, None at the end."""
+
+    events: tuple[StoredEvent, ...]
+    next: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry, packed; ``alone`` where it is for one subscription alone."""
+
+    position: int
+    static: bytes
+    sequence: bytes
+    previous: bytes
+    alone: bool
+
+
 def stored_event(position: int, static: bytes, sequence: bytes, previous: bytes) -> StoredEvent:
-    """Put together what the commit was given and what it made itself."""
+    """Put together what the commit was given and what it made itself.
+
+    Raises:
+        CorruptStateError: the static part cannot be read.
+        ValueError: a sequence is no number.
+    """
     return committed(
         unpack_static(static),
         position=position,
@@ -42,7 +74,7 @@ class Log:
 
     async def last(self) -> int:
         """The last stamp that was given out; 0 in an empty Redis."""
-        return int(await self._redis.get(keys.CLOCK) or 0)
+        return clock(await self._redis.get(keys.CLOCK))
 
     async def position_of(self, event_id: str) -> int | None:
         """Where an event stands, None when it is not retained."""
@@ -57,31 +89,37 @@ class Log:
         return [None if position is None else int(position) for position in found]
 
     async def at(self, positions: Sequence[int]) -> list[StoredEvent | None]:
-        """Events at those positions; None where there is none any more."""
+        """Events at those positions; None where there is none any more, or it cannot be read."""
         if not positions:
             return []
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self._redis.pipeline(transaction=True) as pipe:
             for position in positions:
                 entry_id = stream_id(position)
                 pipe.xrange(keys.LOG, entry_id, entry_id)
-            found = await pipe.execute()
-        return [_event(*entries[0]) if entries else None for entries in found]
+            pipe.hmget(keys.LOG_REWRITTEN, _fields(positions))
+            *found, parts = await pipe.execute()
+        rewritten = _rewritten(positions, parts)
+        entries = [_entry(*rows[0]) if rows else rewritten.get(at) for at, rows in zip(positions, found, strict=True)]
+        return [None if entry is None else _event(entry) for entry in entries]
 
-    async def forward(self, within: Range, *, limit: int) -> "Stretch":
+    async def forward(self, within: Range, *, limit: int) -> Stretch:
         """The oldest events of a stretch, oldest first; ``limit`` is how many entries are looked at."""
-        entries = await self._redis.xrange(keys.LOG, stream_id(within.first), stream_id(within.last), count=limit)
-        following = from_stream_id(entries[-1][0]) + 1 if len(entries) == limit else None
+        entries = await self._entries(within, limit=limit)
+        following = entries[-1].position + 1 if len(entries) == limit else None
         return Stretch(_everybodys(entries), following)
 
-    async def backward(self, within: Range, *, limit: int) -> "Stretch":
+    async def backward(self, within: Range, *, limit: int) -> Stretch:
         """The newest events of a stretch, newest first; ``limit`` is how many entries are looked at."""
-        entries = await self._redis.xrevrange(keys.LOG, stream_id(within.last), stream_id(within.first), count=limit)
-        following = from_stream_id(entries[-1][0]) - 1 if len(entries) == limit else None
+        entries = await self._entries(within, limit=limit, newest=True)
+        following = entries[-1].position - 1 if len(entries) == limit else None
         return Stretch(_everybodys(entries), following)
 
     async def count(self) -> int:
         """How many events are retained."""
-        return int(await self._redis.xlen(keys.LOG))
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.xlen(keys.LOG)
+            pipe.zcard(keys.LOG_REWRITTEN_AT)
+            return sum(await pipe.execute())
 
     async def append_for(self, subscription_id: str, events: Sequence[tuple[Draft, int, int | None]]) -> list[int]:
         """Put events into the log that are for one subscription alone: (event, sequence, sequence before).
@@ -95,37 +133,97 @@ class Log:
         positions: list[int] = await self._scripts.run("append_log", [keys.CLOCK, keys.LOG, keys.LOG_IDS], args)
         return positions
 
+    async def of_subject(self, brand: str | None, venue_id: int | None, subject: str) -> AsyncIterator[list[Entry]]:
+        """Every entry of one subject, also those for one subscription alone: the whole log is looked through."""
+        within: Range | None = Range()
+        while within is not None:
+            entries = await self._entries(within, limit=LOOK_AT_ONCE)
+            within = Range(entries[-1].position + 1) if len(entries) == LOOK_AT_ONCE else None
+            found = [entry for entry in entries if _names(entry)[1:] == (brand, venue_id, subject)]
+            if found:
+                yield found
+
+    async def rewrite(self, changes: Iterable[tuple[Entry, bytes]]) -> int:
+        """Put other static parts in the place of those of entries; how many were, as some may be gone meanwhile."""
+        rows = [(entry.position, entry.static, static) for entry, static in changes]
+        done = 0
+        for start in range(0, len(rows), REWRITE_AT_ONCE):
+            done += await self._scripts.run(
+                "rewrite_log",
+                [keys.LOG, keys.LOG_REWRITTEN, keys.LOG_REWRITTEN_AT],
+                [part for row in rows[start : start + REWRITE_AT_ONCE] for part in row],
+            )
+        return done
+
     async def trim(self, before: int, *, limit: int) -> int:
         """Forget the oldest events, all before a position; how many. Deliveries of them must have been retired."""
-        entries = await self._redis.xrange(keys.LOG, "-", f"({stream_id(before)}", count=limit)
+        entries = await self._entries(Range(0, before - 1), limit=limit)
         if not entries:
             return 0
-        ids = []
-        for _, fields in entries:
-            try:
-                ids.append(unpack_static(fields[b"s"]).id)
-            except (CorruptStateError, KeyError) as error:
-                logs.event("event unreadable", level="error", exc=error)
+        ids = [event_id for entry in entries if (event_id := _names(entry)[0]) is not None]
+        last = entries[-1].position
         async with self._redis.pipeline(transaction=True) as pipe:
             if ids:
                 pipe.hdel(keys.LOG_IDS, *ids)
-            pipe.xtrim(keys.LOG, minid=stream_id(from_stream_id(entries[-1][0]) + 1), approximate=False)
+            pipe.xtrim(keys.LOG, minid=stream_id(last + 1), approximate=False)
+            pipe.hdel(keys.LOG_REWRITTEN, *_fields([entry.position for entry in entries]))
+            pipe.zremrangebyscore(keys.LOG_REWRITTEN_AT, 0, last)
             await pipe.execute()
         return len(entries)
 
+    async def _entries(self, within: Range, *, limit: int, newest: bool = False) -> list[Entry]:
+        first, last = stream_id(within.first), stream_id(within.last)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            if newest:
+                pipe.xrevrange(keys.LOG, last, first, count=limit)
+                pipe.zrevrangebyscore(keys.LOG_REWRITTEN_AT, within.last, within.first, start=0, num=limit)
+            else:
+                pipe.xrange(keys.LOG, first, last, count=limit)
+                pipe.zrangebyscore(keys.LOG_REWRITTEN_AT, within.first, within.last, start=0, num=limit)
+            rows, elsewhere = await pipe.execute()
+        entries = {from_stream_id(entry_id): _entry(entry_id, fields) for entry_id, fields in rows}
+        if elsewhere:
+            positions = [int(position) for position in elsewhere]
+            entries |= _rewritten(positions, await self._redis.hmget(keys.LOG_REWRITTEN, _fields(positions)))
+        return [entry for _, entry in sorted(entries.items(), reverse=newest)][:limit]
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Some events in a row; ``next`` is the position to go on from, None at the end."""
 
-    events: tuple[StoredEvent, ...]
-    next: int | None
+def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
+    static, sequence, previous = (fields.get(name, b"") for name in (b"s", b"q", b"p"))
+    return Entry(from_stream_id(entry_id), static, sequence, previous, b"t" in fields)
 
 
-def _everybodys(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> tuple[StoredEvent, ...]:
+def _fields(positions: Iterable[int]) -> list[str]:
+    """Fields of the hash of rewritten entries."""
+    return [f"{position}{part}" for position in positions for part in ("", ":q", ":p", ":t")]
+
+
+def _rewritten(positions: Sequence[int], parts: Sequence[bytes | None]) -> dict[int, Entry]:
+    found = {}
+    for at, position in enumerate(positions):
+        static, sequence, previous, alone = parts[4 * at : 4 * at + 4]
+        if static is not None:
+            found[position] = Entry(position, static, sequence or b"", previous or b"", alone is not None)
+    return found
+
+
+def _names(entry: Entry) -> tuple[str | None, str | None, int | None, str]:
+    try:
+        return unpack_names(entry.static)
+    except CorruptStateError as error:
+        logs.event("event unreadable", level="error", exc=error, position=entry.position)
+        return None, None, None, ""
+
+
+def _everybodys(entries: Sequence[Entry]) -> tuple[StoredEvent, ...]:
     """Leave out those for one subscription alone."""
-    return tuple(_event(entry_id, fields) for entry_id, fields in entries if b"t" not in fields)
+    events = (_event(entry) for entry in entries if not entry.alone)
+    return tuple(event for event in events if event is not None)
 
 
-def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> StoredEvent:
-    return stored_event(from_stream_id(entry_id), fields[b"s"], fields[b"q"], fields[b"p"])
+def _event(entry: Entry) -> StoredEvent | None:
+    try:
+        return stored_event(entry.position, entry.static, entry.sequence, entry.previous)
+    except (CorruptStateError, ValueError) as error:
+        logs.event("event unreadable", level="error", exc=error, position=entry.position)
+        return None

@@ -101,10 +101,18 @@ class Maintenance:
         unaccounted, at_ms = await self._redis.hmget(keys.LEDGER_AUDIT, ["unaccounted", "at_ms"])
         return None if at_ms is None else (int(unaccounted), int(at_ms))
 
-    async def queue_lengths(self, subscription_id: str, queues: Sequence[str]) -> list[list[int]]:
-        """What waits in some queues of a lane, in order."""
+    async def waiting(self, subscription_id: str, queues: Sequence[str]) -> list[list[int]]:
+        """What waits in some queues of a lane, in order; nothing in one that its lane does not know of."""
+        if not queues:
+            return []
         lane = keys.lane(subscription_id)
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zmscore(lane + ":ready", queues)
+            pipe.zmscore(lane + ":retry", queues)
             for queue in queues:
                 pipe.lrange(f"{lane}:q:{queue}", 0, -1)
-            return [[int(position) for position in positions] for positions in await pipe.execute()]
+            ready, retry, *found = await pipe.execute()
+        return [
+            [] if first is None and again is None else [int(position) for position in positions]
+            for first, again, positions in zip(ready, retry, found, strict=True)
+        ]

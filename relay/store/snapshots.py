@@ -5,7 +5,7 @@ A snapshot is two entries: a *head* of some 90 bytes that tells whether a row ha
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from relay.core.errors import CorruptStateError
 from relay.store import keys
+from relay.store.positions import clock
 
 HEAD_VERSION = "1"
 HEAD_FIELDS = 8
@@ -120,7 +121,7 @@ class SnapshotStore:
             pipe.get(keys.CLOCK)
             (seconds, micros), last = await pipe.execute()
         now = (seconds * 1000 + micros // 1000) * keys.STAMPS_PER_MS
-        return int(max(now, int(last or 0)))
+        return max(int(now), clock(last))
 
     async def heads(self, scope: Scope, ids: Sequence[int | str]) -> list[Head | None]:
         """Heads in the order of ``ids``."""
@@ -137,22 +138,25 @@ class SnapshotStore:
         return [None if blob is None else unpack(blob) for blob in found]
 
     async def trim(self, scope: Scope, *, before: int, limit: int) -> int:
-        """Forget what was settled before a stamp; how many. The highest id forgotten is kept: see :meth:`floor`."""
-        old = [
-            int(entity)
-            for entity in await self._redis.zrange(
-                scope.stem + ":gone", "-inf", f"({before}", byscore=True, offset=0, num=limit
-            )
-        ]
-        if old:
-            floor = max(await self.floor(scope), *old)
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(scope.stem + ":floor", floor)
+        """Forget what was settled before a stamp; how many. The highest id forgotten is kept: see :meth:`floor`.
+
+        What must be remembered is that a customer was forgotten: else the next look would bring it back.
+        """
+        settled = await self._redis.zrange(
+            scope.stem + ":gone", "-inf", f"({before}", byscore=True, offset=0, num=limit
+        )
+        if not settled:
+            return 0
+        heads = await self._redis.hmget(scope.stem + ":h", settled)
+        old = [int(entity) for entity, text in zip(settled, heads, strict=True) if not _is_forgotten(text)]
+        async with self._redis.pipeline(transaction=True) as pipe:
+            if old:
+                pipe.set(scope.stem + ":floor", max(await self.floor(scope), *old))
                 pipe.hdel(scope.stem + ":h", *old)
                 pipe.hdel(scope.stem + ":o", *old)
-                pipe.zrem(scope.stem + ":gone", *old)
-                await pipe.execute()
-        return len(old)
+            pipe.zrem(scope.stem + ":gone", *settled)
+            await pipe.execute()
+        return len(settled)
 
     async def floor(self, scope: Scope) -> int:
         """The highest id that was forgotten: what is at or below it and unknown is old, not new; 0 for none."""
@@ -169,9 +173,28 @@ class SnapshotStore:
             heads[int(key)] = Head.parse(text)
         return heads
 
+    async def flagged(self, scope: Scope, flag: str, *, count: int = 500) -> AsyncIterator[dict[int, Head]]:
+        """Heads that carry a flag, by id, some at a time; one may come twice."""
+        cursor = 0
+        while True:
+            cursor, found = await self._redis.hscan(scope.stem + ":h", cursor, count=count)
+            heads = {int(key): Head.parse(text) for key, text in found.items()}
+            chosen = {key: head for key, head in heads.items() if flag in head.flags}
+            if chosen:
+                yield chosen
+            if not cursor:
+                return
+
     async def all_objects(self, scope: Scope) -> dict[int, Snapshot]:
         """Every object of a scope, by id."""
         objects: dict[int, Snapshot] = {}
         async for key, blob in self._redis.hscan_iter(scope.stem + ":o", count=500):
             objects[int(key)] = unpack(blob)
         return objects
+
+
+def _is_forgotten(text: bytes | None) -> bool:
+    try:
+        return text is not None and "f" in Head.parse(text).flags
+    except CorruptStateError:
+        return False

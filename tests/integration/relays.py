@@ -7,8 +7,9 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
@@ -18,23 +19,35 @@ from redis.asyncio import Redis
 from relay.core import signing
 from relay.core.addresses import parse_networks
 from relay.core.changes import Feed, compare
+from relay.core.orders import is_open
 from relay.core.retry import RetryPolicy
 from relay.egress.sender import Sender
 from relay.pipeline.commit import CommitReport, Committer, Proposal
 from relay.pipeline.deliver import DeliverContext, deliver_shift
 from relay.pipeline.endpoints import Endpoints
+from relay.pipeline.replay import Past, Replays
 from relay.pipeline.stop import ShiftReport, Stop
 from relay.pipeline.subscriptions import SubscriptionLife
+from relay.pipeline.sweep import TASKS, MaintainContext
+from relay.store import keys
 from relay.store.brands import Brand, BrandStore
 from relay.store.commit import CommitStore
-from relay.store.deliveries import DeliveryStore
+from relay.store.deliveries import Counts, Delivery, DeliveryStore
 from relay.store.documents import Write
 from relay.store.lanes import LaneStore
 from relay.store.log import Log
+from relay.store.maintenance import Maintenance
+from relay.store.positions import first_at
+from relay.store.replays import ReplayStore
 from relay.store.scripts import Scripts
 from relay.store.snapshots import Scope, SnapshotStore
 from relay.store.subscriptions import Secret, ShapeSince, Subscription, SubscriptionStore
 from relay.store.vault import Vault
+
+
+def wall_ms() -> int:
+    return int(time.time() * 1000)
+
 
 SECRET = signing.new_secret(bytes(range(32)))
 LOOPBACK = parse_networks("127.0.0.0/8")
@@ -129,19 +142,40 @@ class Parts:
             subscriptions=self.subscriptions,
             wake=self._wake,
         )
-        self.life = SubscriptionLife(
-            subscriptions=self.subscriptions, committer=self.committer, now_ms=lambda: int(time.time() * 1000)
-        )
+        self.life = SubscriptionLife(subscriptions=self.subscriptions, committer=self.committer, now_ms=wall_ms)
         self.lanes = LaneStore(
             self.scripts,
             subscriptions_epoch_key=self.subscriptions.epoch_key,
             brands_epoch_key=self.brands.epoch_key,
         )
         self.policy = RetryPolicy(delays_s=(0.05, 0.05, 0.05))
+        self.maintenance = Maintenance(redis, self.scripts)
+        self.replay_store = ReplayStore(redis, self.scripts)
+        self.venues: tuple[int, ...] = (1,)
+        self.replays = Replays(
+            replays=self.replay_store,
+            log=self.log,
+            deliveries=self.deliveries,
+            subscriptions=self.subscriptions,
+            keep_s=3600,
+            now_ms=wall_ms,
+        )
+        self.past = Past(
+            brands=self.brands,
+            snapshots=self.snapshots,
+            log=self.log,
+            deliveries=self.deliveries,
+            subscriptions=self.subscriptions,
+            venues_of=self._venues_of,
+            position_of=lambda moment: first_at(int(datetime.fromisoformat(moment).timestamp() * 1000)),
+        )
         self._made = 0
 
     async def _wake(self, kind: str) -> None:
         self.woken.append(kind)
+
+    async def _venues_of(self, _brand: str) -> Collection[int]:
+        return self.venues
 
     async def brand(self, name: str = "openapitest") -> None:
         await self.brands.create(
@@ -175,6 +209,53 @@ class Parts:
         )
         return stored.value
 
+    async def change(self, subscription: Subscription, *, opens: bool = False, **fields: Any) -> Subscription:
+        """Change a subscription as the API does; `opens` where its lane may have become able to send."""
+
+        def changed(present: Subscription) -> Write[Subscription]:
+            after = replace(present, **fields)
+            return Write(after, name=after.name, gate=after.gate if opens else None)
+
+        stored = await self.subscriptions.update(subscription.id, changed, name_of=lambda value: value.name)
+        return stored.value
+
+    async def counts(self, subscription: Subscription) -> Counts:
+        """One row of the ledger, from the counters."""
+        return (await self.deliveries.counts([subscription.id]))[subscription.id]
+
+    async def closes(self, subscription: Subscription) -> Counts:
+        """One row of the ledger; that from the counters and that from the records must be the same, and close."""
+        counters = await self.counts(subscription)
+        records = await self.deliveries.count_records(subscription.id, since=0, brand=None)
+        assert counters == records
+        assert counters.unaccounted == 0
+        return counters
+
+    async def of(self, subscription: Subscription, position: int) -> Delivery:
+        """One delivery."""
+        found = await self.deliveries.get(subscription.id, position)
+        assert found is not None
+        return found
+
+    async def lane(self, subscription: Subscription, field_name: str) -> bytes | None:
+        """One field of a lane."""
+        found: bytes | None = await self.redis.hget(keys.lane(subscription.id), field_name)
+        return found
+
+    async def tick(self) -> None:
+        """Wait until Redis' clock shows another millisecond."""
+        before = await self.maintenance.now_ms()
+        while await self.maintenance.now_ms() == before:
+            pass
+
+    async def due_now(self, subscription: Subscription) -> None:
+        """Let whatever a lane waits for have come: its lease has run out, its hold is over, its retries are due."""
+        lane = keys.lane(subscription.id)
+        await self.redis.hdel(lane, "hold")
+        for queue in await self.redis.zrange(lane + ":retry", 0, -1):
+            await self.redis.zadd(lane + ":retry", {queue: 1})
+        await self.redis.zadd(keys.LANES_DUE, {subscription.id: 0})
+
     async def see(self, *things: dict[str, Any], scope: Scope = ORDERS, **options: Any) -> CommitReport:
         """Commit what a look at some orders would."""
         started = options.pop("started", None) or await self.snapshots.begin()
@@ -189,6 +270,7 @@ class Parts:
                 object=thing,
                 raw=None,
                 fingerprint="00",
+                flags="o" if is_open(thing) else "",
                 change=compare(Feed.ORDERS, None if known is None else known.object, thing),
             )
             for thing, head, known in zip(things, heads, objects, strict=True)
@@ -196,6 +278,34 @@ class Parts:
         return await self.committer.commit(
             scope, proposals, **{"started": started, "fence": None, "origin": "poll", **options}
         )
+
+    def maintain_context(self, **changes: Any) -> MaintainContext:
+        async def forget_brand(_brand: str) -> None:
+            pass
+
+        made = MaintainContext(
+            redis=self.redis,
+            maintenance=self.maintenance,
+            subscriptions=self.subscriptions,
+            brands=self.brands,
+            deliveries=self.deliveries,
+            snapshots=self.snapshots,
+            log=self.log,
+            committer=self.committer,
+            replays=self.replays,
+            past=self.past,
+            retention_ms=3_600_000,
+            venues_of=self._venues_of,
+            forget_brand=forget_brand,
+            disable=self.life.disable,
+            more_tasks={},
+        )
+        return replace(made, **changes)
+
+    async def background(self, *tasks: str, **changes: Any) -> None:
+        """Run background tasks once."""
+        for name in tasks:
+            await TASKS[name](self.maintain_context(**changes), Stop(time.monotonic, 30))
 
     def context(self, sender: Sender, **changes: Any) -> DeliverContext:
         made = DeliverContext(

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
 
-import pytest
 from aiohttp import web
-from redis.asyncio import Redis
 from standardwebhooks import Webhook
 
 from relay.core.deliveries import State
 from relay.store.log import Range
 from tests.integration.relays import ORDERS, SECRET, Call, Parts, order, partner
-
-
-@pytest.fixture
-async def parts(redis: Redis, redis_url: str) -> AsyncIterator[Parts]:
-    pop = Redis.from_url(redis_url)
-    made = Parts(redis, pop)
-    await made.brand()
-    try:
-        yield made
-    finally:
-        await pop.aclose()
 
 
 async def test_a_change_arrives_signed_once(parts: Parts) -> None:

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
-import pytest
 from aiohttp import web
-from redis.asyncio import Redis
 
 from tests.integration.relays import Call, Parts, order, partner
-
-
-@pytest.fixture
-async def parts(redis: Redis, redis_url: str) -> AsyncIterator[Parts]:
-    pop = Redis.from_url(redis_url)
-    made = Parts(redis, pop)
-    await made.brand()
-    try:
-        yield made
-    finally:
-        await pop.aclose()
 
 
 async def test_what_a_shift_that_is_cut_off_has_in_hand_is_sent_again_at_once_and_is_the_same(parts: Parts) -> None:

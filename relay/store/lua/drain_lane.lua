@@ -2,29 +2,53 @@
 -- drain_lane.lua: end what waits in a lane without sending it: too old, or its subscription or brand is gone.
 --
 -- KEYS  1 counters (hash)
--- ARGV  1 stem of lanes' keys  2 subscription  3 verdict: e expired, c discarded  4 only positions below this ('' all)
---       5 only queues that begin so ('' all)  6 queues to look at  7 how many to pass over first  8 'ready' or 'retry'
--- Returns { queues looked at, queues that are still there, deliveries ended }
--- Atomic because state, queue and counters must agree; bounded by ARGV 6 and by 1 000 deliveries a queue.
+-- ARGV  1 stem of lanes' keys  2 subscription  3 verdict: e expired, c discarded  4 only positions below this, and none
+--       that was opened again ('' all)  5 only queues that begin so ('' all)  6 queues to look at  7 how many to pass over
+--       first  8 'ready' or 'retry'  9 deliveries to end at most
+-- Returns { queues that were looked at and stay where they are, deliveries ended, 1 when there may be more to look at }
+-- What is in the hands of an owner is left to it, if anything is left of its lease: how its attempt ends is recorded.
+-- Atomic because state, queue and counters must agree.
 
 local call, format = redis.call, string.format
 local lane, verdict, prefix = ARGV[1] .. ARGV[2], ARGV[3], ARGV[5]
 local below = ARGV[4] ~= '' and tonumber(ARGV[4]) or nil
-local first = tonumber(ARGV[7])
-local queues = call('ZRANGE', lane .. ':' .. ARGV[8], first, first + tonumber(ARGV[6]) - 1)
-local ended, left = 0, 0
-for _, queue in ipairs(queues) do
+local most, first, budget = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[9])
+local time = call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local state = call('HMGET', lane, 'until', 'gate')
+local owned = state[2] ~= 'gone' and (tonumber(state[1] or '0') or 0) > now_ms
+
+local function may_end(position, record)
+  if not below then return true end
+  if tonumber(position) >= below then return false end
+  local _, _, replay = string.match(record or '', '^(%a)|(%d+)|[^|]*|([^|]*)|')
+  return not replay or replay == ''
+end
+
+local found = call('ZRANGE', lane .. ':' .. ARGV[8], first, first + most - 1, 'WITHSCORES')
+local ended, left, more = 0, 0, #found == 2 * most and 1 or 0
+for index = 1, #found, 2 do
+  local queue, score = found[index], tonumber(found[index + 1])
+  if budget <= 0 then
+    more = 1
+    break
+  end
+  if below and ARGV[8] == 'ready' and score >= below then
+    more = 0
+    break
+  end
   local list = lane .. ':q:' .. queue
   local changed = false
-  if prefix == '' or string.sub(queue, 1, #prefix) == prefix then
-    for _ = 1, 1000 do
+  if not (owned and score < 0) and (prefix == '' or string.sub(queue, 1, #prefix) == prefix) then
+    while budget > 0 do
       local position = call('LINDEX', list, 0)
-      if not position or (below and tonumber(position) >= below) then break end
-      local record = call('HGET', lane .. ':dlv', position) or 'p|0|||'
-      call('HSET', lane .. ':dlv', position, verdict .. string.sub(record, 2))
+      if not position then break end
+      local record = call('HGET', lane .. ':dlv', position)
+      if not may_end(position, record) then break end
+      local kept = string.match(record or '', '^%a(|%d+|[^|]*|[^|]*|.*)$') or '|0|||'
+      call('HSET', lane .. ':dlv', position, verdict .. kept)
       call('LPOP', list)
-      ended = ended + 1
-      changed = true
+      ended, budget, changed = ended + 1, budget - 1, true
     end
   end
   if changed then
@@ -32,7 +56,6 @@ for _, queue in ipairs(queues) do
     call('ZREM', lane .. ':retry', queue)
     if head then
       call('ZADD', lane .. ':ready', head, queue)
-      if ARGV[8] == 'ready' then left = left + 1 end
     else
       call('ZREM', lane .. ':ready', queue)
     end
@@ -46,4 +69,4 @@ if ended > 0 then
   call('HINCRBY', lane, outcome, ended)
   call('HINCRBY', KEYS[1], 'deliveries|' .. ARGV[2] .. '|' .. outcome, ended)
 end
-return { #queues, left, ended }
+return { left, ended, more }

@@ -4,7 +4,7 @@
 -- KEYS  none: lanes are named in ARGV (the relay does not run on a cluster)
 -- ARGV  1 stem of lanes' keys; then subscriptions
 -- Returns one a subscription: { pending, dead, ms since when the delivery waits that has waited longest (0: none waits) }
--- Only reads. A delivery waits since its event was committed, or since it was made or opened again after that (a replay of
+-- Only reads; of a lane whose keys hold something else nothing is known. A delivery waits since its event was committed, or since it was made or opened again after that (a replay of
 -- old events has not waited long). Looked at are some heads of queues, at both ends of each set, and of those in hand (with
 -- a minus): those never tried stand in the order of their events, so a replay's stand first and live ones last; those tried
 -- before by when they are due, and who has waited longest has the longest delays.
@@ -12,9 +12,7 @@
 local SAMPLE = 6
 local STAMPS_PER_MS = 2048
 local call = redis.call
-local found = {}
-for cursor = 2, #ARGV do
-  local lane = ARGV[1] .. ARGV[cursor]
+local function look(lane)
   local counts = call('HMGET', lane, 'pending', 'dead')
   local pending, oldest = tonumber(counts[1] or '0'), nil
   if pending > 0 then
@@ -43,6 +41,12 @@ for cursor = 2, #ARGV do
       if not oldest or since < oldest then oldest = since end
     end
   end
-  found[#found + 1] = { pending, tonumber(counts[2] or '0'), string.format('%.0f', oldest or 0) }
+  return { pending, tonumber(counts[2] or '0'), string.format('%.0f', oldest or 0) }
+end
+
+local found = {}
+for cursor = 2, #ARGV do
+  local sound, figures = pcall(look, ARGV[1] .. ARGV[cursor])
+  found[#found + 1] = sound and figures or { 0, 0, '0' }
 end
 return found

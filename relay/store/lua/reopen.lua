@@ -2,7 +2,7 @@
 -- reopen.lua: make deliveries pending again, or make them where there were none: retry, replay, a start in the past.
 --
 -- KEYS  1 log (stream)  2 clock (string)  3 lanes due (zset)  4 positions a replay has yet to queue (list; '' none)
---       5 positions it has queued (list; '' none)
+--       5 positions it has queued (list; '' none)  6 events that were rewritten (hash)
 -- ARGV  1 stem of lanes' keys  2 subscription  3 replay ('' none)  4 1 when it is pulled from only  5 stem of wake
 --       lists of owners  6 shared wake list  7 1 to make deliveries where there are none
 --       8 1 to queue them at the front, in the order given (a lane that is not open yet); then for each delivery:
@@ -12,6 +12,7 @@
 -- A replay's positions move from one list to the other in the same script; when the first is not what the list begins
 -- with, another worker was quicker, and nothing is written: { 0, {} }
 -- Appended at the tail of its queue: what is queued goes first, so a replay never overtakes live traffic of its subject.
+-- One that is pending and stands in no queue, which should not be, is queued.
 -- Atomic because state, queue and counters must agree.
 
 local STAMPS_PER_MS = 2048
@@ -19,7 +20,8 @@ local call, format = redis.call, string.format
 local lane = ARGV[1] .. ARGV[2]
 local time = call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local stamp = tonumber(call('GET', KEYS[2]) or '0')
+local stamp = tonumber(call('GET', KEYS[2]) or '0') or 0
+local BY_HAND = '-'
 local NAMES = { d = 'delivered', x = 'dead', e = 'expired', c = 'discarded' }
 
 local function stream_id(position)
@@ -36,7 +38,7 @@ for cursor = 9, #ARGV, 3 do
   local entry = call('XRANGE', lane .. ':log', id, id)[1]
   local known = record or (entry and #entry[2] == 2)
   local result
-  if #call('XRANGE', KEYS[1], id, id) == 0 then
+  if #call('XRANGE', KEYS[1], id, id) == 0 and call('HEXISTS', KEYS[6], position) == 0 then
     result = 'gone'
   elseif not known then
     if ARGV[7] ~= '1' then
@@ -46,11 +48,9 @@ for cursor = 9, #ARGV, 3 do
       stamp = math.max(stamp + 1, now_ms * STAMPS_PER_MS)
       local made = stream_id(stamp)
       if ARGV[4] == '1' then
-        if entry then
-          result = 'pending'
-        else
-          call('XADD', lane .. ':log', made, 'b', brand, 'p', position, 'n', '1')
-        end
+        -- Listed once more, for those that have read beyond its place.
+        if entry then call('XDEL', lane .. ':log', id) end
+        call('XADD', lane .. ':log', made, 'b', brand, 'p', position, 'n', '1')
       else
         call('XADD', lane .. ':log', made, 'b', brand, 'p', position)
         call('HSET', lane .. ':dlv', position, 'p|0|' .. format('%.0f', stamp) .. '|' .. ARGV[3] .. '|')
@@ -58,19 +58,25 @@ for cursor = 9, #ARGV, 3 do
       end
     end
   else
-    local state, attempts, made, replay, rest = string.match(record or 'p|0|||', '^(%a)|(%d+)|([^|]*)|([^|]*)|(.*)$')
+    local state, attempts, made, replay, rest = string.match(record or '', '^(%a)|(%d+)|([^|]*)|([^|]*)|(.*)$')
+    if state ~= 'p' and not NAMES[state] then state = 'p' end
     if state == 'p' then
       result = 'pending'
-      for _, name in ipairs({ queue, queue .. '#' .. position }) do
+      local queued = false
+      for _, name in ipairs({ queue, (string.gsub(queue, '#%d+$', '')), queue .. '#' .. position }) do
+        queued = queued or call('LPOS', lane .. ':q:' .. name, position) ~= false
         if call('LINDEX', lane .. ':q:' .. name, 0) == position then
           local score = tonumber(call('ZSCORE', lane .. ':retry', name) or '0')
           if score > now_ms then call('ZADD', lane .. ':retry', now_ms, name) end
         end
       end
+      if not queued and ARGV[4] ~= '1' then
+        if call('RPUSH', lane .. ':q:' .. queue, position) == 1 then call('ZADD', lane .. ':ready', position, queue) end
+      end
     else
       result = 'reopened'
-      local opened = (ARGV[3] == '' and '-' or ARGV[3]) .. '@' .. format('%.0f', now_ms)
-      call('HSET', lane .. ':dlv', position, 'p|' .. attempts .. '|' .. made .. '|' .. opened .. '|' .. rest)
+      local by = (ARGV[3] ~= '' and ARGV[3] or BY_HAND) .. '@' .. format('%.0f', now_ms)
+      call('HSET', lane .. ':dlv', position, 'p|' .. attempts .. '|' .. made .. '|' .. by .. '|' .. rest)
       call('HINCRBY', lane, NAMES[state], -1)
       if state == 'x' then call('ZREM', lane .. ':dead', position) end
     end

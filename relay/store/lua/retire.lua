@@ -15,7 +15,7 @@ local call, format = redis.call, string.format
 local lane = ARGV[1] .. ARGV[2]
 local time = call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local stamp = tonumber(call('GET', KEYS[1]) or '0')
+local stamp = tonumber(call('GET', KEYS[1]) or '0') or 0
 local NAMES = { d = 'delivered', x = 'dead', e = 'expired', c = 'discarded' }
 
 local function stream_id(position)
@@ -47,7 +47,8 @@ for cursor = 3, #ARGV, 6 do
   local position, made, queue, brand, facts, what = ARGV[cursor], ARGV[cursor + 1], ARGV[cursor + 2], ARGV[cursor + 3],
     ARGV[cursor + 4], ARGV[cursor + 5]
   local record = call('HGET', lane .. ':dlv', position)
-  local state, attempts, _, replay, rest = string.match(record or 'p|0|||', '^(%a)|(%d+)|([^|]*)|([^|]*)|(.*)$')
+  local state, attempts, _, replay, rest = string.match(record or '', '^(%a)|(%d+)|([^|]*)|([^|]*)|(.*)$')
+  if state ~= 'p' and not NAMES[state] then state, attempts, replay, rest = 'p', '0', '', '' end
   if what == 'drop' then
     if state == 'p' then
       stamp = math.max(stamp + 1, now_ms * STAMPS_PER_MS)
@@ -68,7 +69,7 @@ for cursor = 3, #ARGV, 6 do
     end
   elseif state == 'p' and what == 'stop:' .. string.match(replay, '^[^@]*') then
     if unqueue(queue, position) then
-      call('HSET', lane .. ':dlv', position, 'c' .. string.sub(record, 2))
+      call('HSET', lane .. ':dlv', position, 'c|' .. attempts .. '|' .. string.match(record, '^%a|%d+|(.*)$'))
       discarded = discarded + 1
     end
   end

@@ -33,13 +33,8 @@ local function event_at(position)
     local fields = entry[2]
     events[at + 1], events[at + 2], events[at + 3] = fields[2], fields[4], fields[6]
   else
-    local rewritten = call('HGET', KEYS[4], position)
-    if rewritten then
-      local fields = cmsgpack.unpack(rewritten)
-      events[at + 1], events[at + 2], events[at + 3] = fields[1], fields[2], fields[3]
-    else
-      events[at + 1], events[at + 2], events[at + 3] = false, '', ''
-    end
+    local fields = call('HMGET', KEYS[4], position, position .. ':q', position .. ':p')
+    events[at + 1], events[at + 2], events[at + 3] = fields[1], fields[2] or '', fields[3] or ''
   end
   known[position] = at / 3 + 1
   return known[position]
