@@ -27,6 +27,9 @@ AT_ONCE: Final = 8
 IGNORE_DEADLINE_S: Final = 55.0
 """The command waits for its turn in the quota, a PUT and a GET."""
 
+FORGET_DEADLINE_S: Final = 180.0
+"""For a copy of a long log."""
+
 MAX_DIGITS: Final = 16
 
 
@@ -142,6 +145,14 @@ async def ignore(call: Call) -> Reply:
     return Reply(body=order, target=target)
 
 
+async def forget(call: Call) -> Reply:
+    """Forget the customer of an order."""
+    stored = await brand_of(call)
+    venue_id, order_id = await _located(call, stored, removed_too=True)
+    await call.services.forgetter.forget(stored.id, order_id, venue_id=venue_id)
+    return Reply(status=204, target=f"brand/{stored.id}/venue/{venue_id}/order/{order_id}")
+
+
 async def _count(call: Call, brand: str, outcome: str) -> None:
     try:
         await call.services.counters.add_fields(call.services.requests.drain())
@@ -166,8 +177,11 @@ async def venues_of(call: Call, stored: Stored[Brand], venue_id: int | None) -> 
     return [venue_id] if venue_id in known else []
 
 
-async def _located(call: Call, stored: Stored[Brand]) -> tuple[int, int]:
+async def _located(call: Call, stored: Stored[Brand], *, removed_too: bool = False) -> tuple[int, int]:
     """Venue and id of the order that a path names.
+
+    Args:
+        removed_too: one that was removed counts.
 
     Raises:
         ProblemError: 404: there is none; 409: several venues have one.
@@ -180,7 +194,7 @@ async def _located(call: Call, stored: Stored[Brand]) -> tuple[int, int]:
     found = []
     for venue in await venues_of(call, stored, query.venue_id):
         (head,) = await call.services.snapshots.heads(Scope(stored.id, venue, Feed.ORDERS.value), [order_id])
-        if head is not None and REMOVED not in head.flags:
+        if head is not None and (removed_too or REMOVED not in head.flags):
             found.append(venue)
     if not found:
         raise not_found("order")
@@ -243,5 +257,20 @@ OPERATIONS: Final = (
         deadline_s=IGNORE_DEADLINE_S,
         keeps_answer=False,
         example={**_EXAMPLE, "status": "cancelled", "source_status": "IGNORE"},
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/brands/{brand}/orders/{id}/customer",
+        name="forget_customer",
+        tag="orders",
+        summary="Forget the customer of an order",
+        description="In what is known, in the log, in what is queued and kept, and in whatever later looks bring: "
+        "name, phone, address, ids, comment, notes. Identity and status stay. The log is copied, which takes a while.",
+        handler=forget,
+        query=VenueQuery,
+        status=204,
+        problems=["not_found", "ambiguous", "conflict"],
+        action="order.forget_customer",
+        deadline_s=FORGET_DEADLINE_S,
     ),
 )

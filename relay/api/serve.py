@@ -21,10 +21,11 @@ from relay.api.problems import respond, translate
 from relay.api.scrape import NOTHING, Scraper, answer_scrape
 from relay.api.services import Services
 from relay.api.waiting import Waiting
-from relay.bootstrap import Relay, open_relay
+from relay.bootstrap import Relay, new_slot, open_relay
 from relay.core.errors import StoreAwayError
 from relay.egress.guard import SystemLookup
 from relay.metrics import exposition
+from relay.pipeline.forget import Forgetter
 from relay.settings import Settings
 from relay.store.activity import Activity
 from relay.store.apikeys import ApiKeyStore
@@ -35,6 +36,7 @@ from relay.store.connection import RedisUnusableError, Timeouts
 from relay.store.figures import FigureStore
 from relay.store.idempotency import IdempotencyStore
 from relay.store.lane_log import LaneLog
+from relay.store.rewriting import Rewriting
 from relay.store.sessions import SessionStore
 
 REDIS_TIMEOUTS: Final = Timeouts(connect_s=1.0, socket_s=1.2, pool_s=0.8)
@@ -241,6 +243,12 @@ def services_of(relay: Relay) -> Services:
         endpoints=relay.endpoints,
         sender=relay.sender,
         ignorer=relay.ignorer,
+        forgetter=Forgetter(
+            snapshots=stores.snapshots,
+            committer=relay.committer,
+            rewriting=Rewriting(relay.redis, relay.scripts),
+            new_name=new_slot,
+        ),
         requests=relay.requests,
         venues_of=relay.venues_of,
         lookup=SystemLookup(),

@@ -11,6 +11,7 @@ from relay.core.addresses import Address, Networks
 from relay.egress.sender import Sender
 from relay.pipeline.command import Ignorer
 from relay.pipeline.endpoints import Endpoints
+from relay.pipeline.forget import Forgetter
 from relay.pipeline.replay import Past, Replays
 from relay.pipeline.requests import Requests
 from relay.pipeline.subscriptions import SubscriptionLife
@@ -80,6 +81,7 @@ class Services:
     endpoints: Endpoints
     sender: Sender
     ignorer: Ignorer
+    forgetter: Forgetter
     requests: Requests
     venues_of: Callable[[str], Awaitable[Collection[int]]]
     lookup: Callable[[str], Awaitable[Sequence[Address]]]

@@ -11,6 +11,8 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:doc:{kind}:epoch | string | counts changes of that kind: caches and routing compare it | never (one a kind) |
 | relay:doc:{kind}:names | hash | unique name -> id | with the document |
 | relay:log | stream | the log: one entry an event (s static part, q sequence, p sequence before) | trimmed at RELAY_RETENTION |
+| relay:log:copy | stream | the log while it is rewritten without a customer | TTL 2 min, renewed; or it becomes the log |
+| relay:log:rewriting | string | who rewrites the log | TTL 2 min, renewed |
 | relay:log:ids | hash | event id -> position | with the entry |
 | relay:log:rewritten | hash | position -> entry (MessagePack) that took the place of one of the log's: a stream cannot be edited | trimmed at RELAY_RETENTION |
 | relay:log:rewritten:at | zset | position -> position, of those | with the entry |
@@ -66,6 +68,8 @@ CLOCK: Final = PREFIX + "clock"
 INSTALLATION: Final = PREFIX + "installation"
 LOG: Final = PREFIX + "log"
 LOG_IDS: Final = PREFIX + "log:ids"
+LOG_COPY: Final = PREFIX + "log:copy"
+LOG_REWRITING: Final = PREFIX + "log:rewriting"
 LOG_REWRITTEN: Final = PREFIX + "log:rewritten"
 LOG_REWRITTEN_AT: Final = PREFIX + "log:rewritten:at"
 LANES_DUE: Final = PREFIX + "lanes:due"

@@ -64,6 +64,7 @@ def test_the_routes_of_the_contract_are_all_there() -> None:
         ("GET", f"{brand}/orders"),
         ("GET", f"{brand}/orders/{{id}}"),
         ("POST", f"{brand}/orders/{{id}}/ignore"),
+        ("DELETE", f"{brand}/orders/{{id}}/customer"),
         ("GET", f"{brand}/stations"),
         ("GET", f"{brand}/venues"),
         *((method, "/v1/subscriptions") for method in ("GET", "POST")),
