@@ -121,7 +121,7 @@ def living_day(venues: int, hours: int, seed: int) -> Day:
 
 
 def changes_of(orders: list[list[float]], hour: int) -> list[float]:
-    """What a memoryless observer would take for the rates of changes: of orders placed, accepted a little later, delivered later."""
+    """What a memoryless observer would take for the rates of changes: orders placed, then accepted, then delivered."""
     before = orders[hour - 1] if hour else [0.0] * len(orders[0])
     late = [ACCEPTED_S / 3600, (ACCEPTED_S + DELIVERED_S) / 3600]
     return [

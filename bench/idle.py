@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def start(command: list[str], settings: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603  our own commands
+    return subprocess.Popen(
         command,
         env={**os.environ, **settings},
         stdout=subprocess.DEVNULL,

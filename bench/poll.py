@@ -67,7 +67,7 @@ class Bodies(Transport):
 def redis_server() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder) / "redis.sock"
-        process = subprocess.Popen(  # noqa: S603  a fixed command
+        process = subprocess.Popen(
             redis_command(find_redis_server(), folder=Path(folder), unix_socket=socket),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

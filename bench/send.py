@@ -82,7 +82,7 @@ def main() -> None:
     options.add_argument("--asyncio", action="store_true", help="the standard event loop instead of uvloop")
     chosen = options.parse_args()
     command = [sys.executable, str(Path(__file__).parent / "sink.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as sink:  # noqa: S603 - the file beside this one
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as sink:
         assert sink.stdout is not None
         port = int(sink.stdout.readline())
         try:
