@@ -13,7 +13,7 @@ from relay.pipeline.stop import ShiftReport, Stop
 from relay.pipeline.watch import BrandWatch, Watched
 from relay.store import keys
 from relay.store.connection import RedisError
-from relay.store.venues import Claim
+from relay.store.venues import FULL_WAIT_MS, Claim
 
 LINGER_S: Final = 1.5
 CLAIM_MOST: Final = 2
@@ -45,6 +45,7 @@ class _Shift:
         self._watching: dict[asyncio.Task[None], tuple[Claim, BrandWatch]] = {}
         self._woken = asyncio.Event()
         self._looks = 0
+        self._full = False
         self._next_due_ms: int | None = None
 
     async def run(self) -> ShiftReport:
@@ -95,9 +96,7 @@ class _Shift:
         """Take brands that are due, as many as there is room for; True when there may be more."""
         for task in [task for task in self._watching if task.done()]:
             del self._watching[task]
-        room = min(CLAIM_MOST, self._places - len(self._watching))
-        if room <= 0:
-            return False
+        room = max(0, min(CLAIM_MOST, self._places - len(self._watching)))
         try:
             claims = await self._ctx.polls.claim(self._owner, most=room)
         except RedisError as error:
@@ -105,6 +104,12 @@ class _Shift:
             await asyncio.sleep(_BACKOFF_S)
             return False
         self._next_due_ms = claims.next_ms
+        if claims.full != self._full:
+            self._full = claims.full
+            logs.event("polling stopped" if claims.full else "polling goes on", level="warning", reason="redis_full")
+        if claims.full:
+            for _, watch in self._watching.values():
+                watch.leave(FULL_WAIT_MS)
         for claim in claims.taken:
             watch = BrandWatch(self._ctx, claim, self._stop, now_ms=claims.now_ms)
             self._watching[asyncio.create_task(self._watch(claim, watch))] = (claim, watch)

@@ -72,6 +72,11 @@ class BrandWatch:
         self._asked = True
         self.poke()
 
+    def leave(self, due_in_ms: int) -> None:
+        """Give the brand back, to be watched again by then."""
+        self._end = self._end or Watched(due_in_ms)
+        self.poke()
+
     async def run(self) -> Watched:
         """Watch until stopped, until the brand is another's, or until there is nothing to do for a while."""
         stored = await self._ctx.brands.get(self._claim.brand)

@@ -15,6 +15,12 @@ from relay.store.scripts import Scripts
 LEASE_MS: Final = 20_000
 """How long a brand stays with a worker that says nothing."""
 
+FULL_SHARE: Final = 0.85
+"""Of Redis' memory limit: above it nothing new is read, so that what there is can be delivered and make room."""
+
+FULL_WAIT_MS: Final = 5_000
+"""When a brand that was not looked at for want of room is due again."""
+
 
 class FeedState(msgspec.Struct, omit_defaults=True):
     """One feed of one venue (or of the brand, for the venues themselves). Times are epoch ms of Redis' clock.
@@ -160,11 +166,13 @@ class Claims:
     Attributes:
         now_ms: Redis' clock.
         next_ms: when the next brand is due (or the next lease ends), None without any.
+        full: Redis has no room for more: nothing was taken, and what is looked at is to be left.
     """
 
     now_ms: int
     next_ms: int | None
     taken: tuple[Claim, ...]
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +202,16 @@ class PollStore:
         self._notes: dict[str, int] = {}
 
     async def claim(self, owner: str, *, most: int) -> Claims:
-        """Take brands that are due."""
-        now_ms, next_ms, taken = await self._scripts.run(
-            "poll_claim", [keys.POLLS_DUE], [owner, most, LEASE_MS, keys.poll_lease("")]
+        """Take brands that are due; none above ``FULL_SHARE`` of Redis' memory limit."""
+        now_ms, next_ms, taken, full = await self._scripts.run(
+            "poll_claim",
+            [keys.POLLS_DUE],
+            [owner, most, LEASE_MS, keys.poll_lease(""), FULL_SHARE, FULL_WAIT_MS],
         )
         claims = tuple(
             Claim(name.decode(), _fence(name.decode(), number), bool(asked)) for name, number, asked in taken
         )
-        return Claims(now_ms, None if next_ms < 0 else next_ms, claims)
+        return Claims(now_ms, None if next_ms < 0 else next_ms, claims, bool(full))
 
     async def note(
         self,
