@@ -4,7 +4,8 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from relay.api.operations import EVERYBODY, Call, Operation, Query, Reply
+from relay.api import cursors
+from relay.api.operations import EVERYBODY, Call, ListQuery, Operation, Page, Reply
 from relay.api.validation import Answer
 from relay.core.events import EVENT_TYPES, OPERATIONAL, EventType
 
@@ -26,18 +27,19 @@ class EventTypeAnswer(Answer):
     """A whole event."""
 
 
-class EventTypeList(Answer):
-    """Every type of event there is."""
-
-    data: list[EventTypeAnswer]
-    """The types."""
-    next_cursor: None
-    """All of them are here."""
+class EventTypePage(Page[EventTypeAnswer]):
+    """Some types, in the order of the documentation."""
 
 
-async def get_list(_call: Call) -> Reply:
-    """List all types."""
-    return Reply(body={"data": [_shown(each) for each in EVENT_TYPES.values()], "next_cursor": None})
+async def get_list(call: Call) -> Reply:
+    """List types of events."""
+    query = call.query_as(ListQuery)
+    bound = call.bound(query)
+    start = 0 if query.cursor is None else cursors.decode(query.cursor, bound, kinds=[int])[0]
+    kinds = list(EVENT_TYPES.values())
+    end = start + query.limit
+    following = cursors.encode(bound, [end]) if end < len(kinds) else None
+    return Reply(body={"data": [_shown(kind) for kind in kinds[start:end]], "next_cursor": following})
 
 
 def _shown(kind: EventType) -> dict[str, Any]:
@@ -60,8 +62,8 @@ OPERATIONS: Final = (
         summary="List event types with their JSON Schemas",
         handler=get_list,
         roles=EVERYBODY,
-        query=Query,
-        answer=EventTypeList,
+        query=ListQuery,
+        answer=EventTypePage,
         example={
             "data": [
                 {

@@ -167,7 +167,10 @@ async def test_a_problem_says_where_it_is_explained(api: Api) -> None:
 
 async def test_types_of_events_come_with_schema_and_example(api: Api) -> None:
     listed = (await api.admin.get("/v1/event-types")).json()["data"]
-    assert {each["name"] for each in listed} == set(EVENT_TYPES)
+    assert [each["name"] for each in listed] == list(EVENT_TYPES)
+    first = (await api.admin.get("/v1/event-types?limit=5")).json()
+    rest = (await api.admin.get("/v1/event-types", params={"cursor": first["next_cursor"]})).json()
+    assert [*first["data"], *rest["data"]] == listed
     for each in listed:
         assert each["example"]["type"] == each["name"]
         assert each["schema"]["properties"]["type"]["const"] == each["name"]

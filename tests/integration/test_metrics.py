@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -205,6 +206,29 @@ async def test_the_oldest_event_that_waits_is_found_also_among_those_tried_befor
     oldest = (await api.admin.get("/v1/events?order=asc&limit=1")).json()["data"][0]
     assert state["oldest_pending_at"] == oldest["timestamp"]
     assert 0 < value(found, "relay_backlog_oldest_seconds", subscription=made) < 60
+
+
+async def test_an_event_in_hand_counts_as_waiting(api: Api) -> None:
+    answering = asyncio.Event()
+    arrived = asyncio.Event()
+
+    async def slow(_call: Call) -> web.StreamResponse:
+        arrived.set()
+        await answering.wait()
+        return web.Response(status=204)
+
+    await api.brand()
+    async with partner(slow) as endpoint:
+        made = (await api.subscription(url=endpoint.url))["id"]
+        await api.see(order(1))
+        delivering = asyncio.create_task(api.deliver())
+        await arrived.wait()
+        await asyncio.sleep(0.02)
+        found = await scrape(api)
+        answering.set()
+        await delivering
+    assert value(found, "relay_backlog_deliveries", subscription=made) == 1
+    assert value(found, "relay_backlog_oldest_seconds", subscription=made) > 0
 
 
 async def test_a_scrape_with_a_thousand_subscriptions_is_cheap(api: Api) -> None:
