@@ -6,13 +6,11 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from relay import logs
 from relay.api import cursors
 from relay.api.fields import QueryId
 from relay.api.operations import PARTNERS, READERS, Call, ListQuery, Nothing, Operation, Page, Query, Reply
 from relay.api.problems import ProblemError, not_found
 from relay.core.changes import Feed
-from relay.core.errors import CloposError, ConflictError, NotFoundError
 from relay.core.events import EVENT_TYPES
 from relay.core.schemas import Order
 from relay.pipeline.judge import REMOVED
@@ -129,18 +127,7 @@ async def ignore(call: Call) -> Reply:
         raise not_found("brand", hidden=f"brand/{call.path['brand'][:64]}")
     stored = await brand_of(call)
     venue_id, order_id = await _located(call, stored)
-    outcome = "error"
-    try:
-        order = await services.ignorer.ignore(stored, order_id, venue_id=venue_id)
-        outcome = "ok"
-    except (ConflictError, NotFoundError):
-        outcome = "refused"
-        raise
-    except CloposError as error:
-        outcome = error.reason
-        raise
-    finally:
-        await _count(call, stored.id, outcome)
+    order = await services.ignorer.ignore(stored, order_id, venue_id=venue_id)
     target = f"brand/{stored.id}/venue/{venue_id}/order/{order_id}"
     return Reply(body=order, target=target)
 
@@ -151,14 +138,6 @@ async def forget(call: Call) -> Reply:
     venue_id, order_id = await _located(call, stored, removed_too=True)
     await call.services.forgetter.forget(stored.id, order_id, venue_id=venue_id)
     return Reply(status=204, target=f"brand/{stored.id}/venue/{venue_id}/order/{order_id}")
-
-
-async def _count(call: Call, brand: str, outcome: str) -> None:
-    try:
-        await call.services.counters.add_fields(call.services.requests.drain())
-        await call.services.counters.add([("commands", (brand, "ignore", outcome), 1)])
-    except Exception as error:  # noqa: BLE001  (a count that is lost must not change what is answered)
-        logs.event("counts lost", level="warning", exc=error)
 
 
 async def brand_of(call: Call) -> Stored[Brand]:

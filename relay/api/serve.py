@@ -249,7 +249,6 @@ def services_of(relay: Relay) -> Services:
             rewriting=Rewriting(relay.redis, relay.scripts),
             new_name=new_slot,
         ),
-        requests=relay.requests,
         venues_of=relay.venues_of,
         lookup=SystemLookup(),
         now_ms=relay.chances.wall_ms,

@@ -13,7 +13,6 @@ from relay.pipeline.command import Ignorer
 from relay.pipeline.endpoints import Endpoints
 from relay.pipeline.forget import Forgetter
 from relay.pipeline.replay import Past, Replays
-from relay.pipeline.requests import Requests
 from relay.pipeline.subscriptions import SubscriptionLife
 from relay.store.activity import Activity
 from relay.store.apikeys import ApiKeyStore
@@ -41,7 +40,6 @@ class Services:
 
     Attributes:
         admin_digest: of ``RELAY_ADMIN_TOKEN``, see ``auth.digest_of``.
-        requests: counts what the ignorer asks of Clopos.
         venues_of: ids of a brand's venues that are, or were, looked at.
         lookup: resolves a host name to all its addresses; raises OSError.
         now_ms: wall clock, epoch ms.
@@ -82,7 +80,6 @@ class Services:
     sender: Sender
     ignorer: Ignorer
     forgetter: Forgetter
-    requests: Requests
     venues_of: Callable[[str], Awaitable[Collection[int]]]
     lookup: Callable[[str], Awaitable[Sequence[Address]]]
     now_ms: Callable[[], int]
