@@ -197,9 +197,9 @@ def _spoken(seconds: float) -> str:
 # ---- for partners ----
 
 
-def event_types() -> str:
-    """Every type of event, linked to its example."""
-    rows = [[f"[`{each.name}`](#{_anchor(each.name)})", each.description] for each in EVENT_TYPES.values()]
+def event_types(page: str = "") -> str:
+    """Every type of event, linked to its example, on this page or another."""
+    rows = [[f"[`{each.name}`]({page}#{_anchor(each.name)})", each.description] for each in EVENT_TYPES.values()]
     return table(["type", "when"], rows)
 
 
