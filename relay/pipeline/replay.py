@@ -1,8 +1,7 @@
 """How is a subscription told again, or told of what was before it?
 
 A replay selects positions of the log once, in order, and queues them in steps, each at the tail of its subject's
-queue. The past of a new subscription goes the other way round: newest first, before what is queued already, while the
-lane is still shut.
+queue. The past of a new subscription goes before what was committed since it was made, while the lane is still shut.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -269,8 +268,7 @@ class Past:
         else:
             positions = await self._since(subscription, self._position_of(subscription.start))
         pulled = subscription.url is None
-        # Pushed: newest first, each put before what is queued already. Pulled: listed in the order they are read in.
-        positions = sorted(set(positions), reverse=not pulled)
+        positions = sorted(set(positions))
         for start in range(0, len(positions), STEP):
             await self._queue(subscription, positions[start : start + STEP])
         if pulled and positions:

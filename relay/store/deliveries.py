@@ -300,7 +300,7 @@ class DeliveryStore:
             replay_id: which replay does it.
             pull_only: the subscription has no url.
             make: also make those that do not exist.
-            front: queue them before what is there, for a lane that is not open yet; give them newest first.
+            front: queue them before what was committed since, for a lane that is not open yet.
             lists: keys of a replay's positions: those yet to queue, those queued.
 
         Returns:

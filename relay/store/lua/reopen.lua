@@ -5,7 +5,7 @@
 --       5 positions it has queued (list; '' none)  6 events that were rewritten (hash)
 -- ARGV  1 stem of lanes' keys  2 subscription  3 replay ('' none)  4 1 when it is pulled from only  5 stem of wake
 --       lists of owners  6 shared wake list  7 1 to make deliveries where there are none
---       8 1 to queue them at the front, in the order given (a lane that is not open yet); then for each delivery:
+--       8 1 to queue them before what was committed since (a lane that is not open yet); then for each delivery:
 --         position · queue · brand
 -- Returns { lanes that nobody owns and that are due now, { one a delivery: 'pending' (it was, and is due now),
 --         'reopened', 'made', 'gone' (the log has no such event any more, or there is no such delivery) } }
@@ -26,6 +26,13 @@ local NAMES = { d = 'delivered', x = 'dead', e = 'expired', c = 'discarded' }
 
 local function stream_id(position)
   return format('%.0f-%.0f', math.floor(position / STAMPS_PER_MS), position % STAMPS_PER_MS)
+end
+
+-- What was committed since a lane was made was never tried, so it has no record; what was made here has one.
+local function first_live(list)
+  for _, position in ipairs(call('LRANGE', list, 0, -1)) do
+    if not call('HGET', lane .. ':dlv', position) then return position end
+  end
 end
 
 if KEYS[4] ~= '' and call('LINDEX', KEYS[4], 0) ~= ARGV[9] then return { 0, {} } end
@@ -83,8 +90,14 @@ for cursor = 9, #ARGV, 3 do
   end
   if (result == 'made' and ARGV[4] ~= '1') or result == 'reopened' then
     call('HINCRBY', lane, 'pending', 1)
-    local length = call(ARGV[8] == '1' and 'LPUSH' or 'RPUSH', lane .. ':q:' .. queue, position)
-    if length == 1 or ARGV[8] == '1' then call('ZADD', lane .. ':ready', position, queue) end
+    local list = lane .. ':q:' .. queue
+    local live = ARGV[8] == '1' and first_live(list)
+    if live then
+      call('LINSERT', list, 'BEFORE', live, position)
+    else
+      call('RPUSH', list, position)
+    end
+    if call('LINDEX', list, 0) == position then call('ZADD', lane .. ':ready', position, queue) end
   end
   if KEYS[4] ~= '' then
     call('LPOP', KEYS[4])
