@@ -87,7 +87,7 @@ def test_looks_are_shared_out_by_the_square_root_of_the_rates() -> None:
         outlooks[choice.venue_id].last_ms = now_ms
     total = sum(map(math.sqrt, expected.values()))
     for number, count in counts.items():
-        assert count / 20_000 == pytest.approx(math.sqrt(expected[number]) / total, rel=0.12)
+        assert count / 20_000 == pytest.approx(math.sqrt(expected[number]) / total, rel=0.2)
 
 
 def test_a_rate_is_learnt_from_changes_seen_over_time_looked_and_the_past_fades() -> None:
