@@ -70,6 +70,7 @@ class _Shift:
         try:
             worked = await self._turns.take_one(0 if closing else self._hand.room(self._places))
         except RedisError as error:
+            _end_if_cancelled(error)
             logs.event("deliver turn failed", level="warning", exc=error, lanes=len(self._book.lanes))
             if closing and self._hand.empty:
                 return False
@@ -131,5 +132,13 @@ class _Shift:
                 else:
                     self._turns.claim_due = True
                 self._turn_due.set()
-            except RedisError:
+            except RedisError as error:
+                _end_if_cancelled(error)
                 await asyncio.sleep(BACKOFF_S)
+
+
+def _end_if_cancelled(error: RedisError) -> None:
+    """The client may make an error of its connection of being cancelled; whoever cancelled waits for the end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
