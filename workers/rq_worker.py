@@ -25,9 +25,9 @@ from workers import jobs
 
 REPLY_S: Final = 10.0
 """How long Redis' reply may take, on top of a pop's wait."""
-TTL_S: Final = 120
-"""How long RQ believes in a worker that it has not heard of."""
-HEARTBEAT_S: Final = 60.0
+TTL_S: Final = 600
+"""How long RQ believes in a worker that it has not heard of; the relay itself counts its workers by their presence."""
+HEARTBEAT_S: Final = 240.0
 SLOWEST_RECONNECT_S: Final = 5.0
 
 

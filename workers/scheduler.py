@@ -24,7 +24,7 @@ from workers.post import WRONG_SETTINGS
 
 BUSY_S: Final = 5.0
 """Longest sleep after something was due: it may not have been worked on."""
-QUIET_S: Final = 12.0
+QUIET_S: Final = 15.0
 """Longest sleep otherwise."""
 STANDBY_S: Final = 5.0
 """Longest sleep of a scheduler that has not got the lease."""
