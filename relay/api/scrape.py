@@ -77,10 +77,13 @@ class Scraper:
 
     async def scrape(self) -> bytes:
         """The exposition, within ``DEADLINE_S`` and a little."""
+        return exposition(await self.view())
+
+    async def view(self) -> View:
+        """What a scrape shows, as it is now."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._view())
-        view = await asyncio.shield(self._reading)
-        return exposition(view)
+        return await asyncio.shield(self._reading)
 
     async def _view(self) -> View:
         try:

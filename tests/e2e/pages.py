@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2 as httpx
@@ -22,6 +23,7 @@ from relay.pipeline.poll import poll_shift
 from relay.pipeline.stop import Stop
 from relay.sandbox.serve import Running, running
 from relay.settings import Settings
+from relay.store import keys
 from tests.integration.relays import LOOPBACK, Call, Partner, ok, partner
 
 if TYPE_CHECKING:
@@ -140,6 +142,7 @@ async def house(redis_url: str, *, answer: Answer = ok, works: bool = True, **se
             redis_url=redis_url,
             admin_token=ADMIN,
             secret_keys=(Fernet.generate_key().decode(),),
+            data_dir=Path("no such directory"),
             allow_networks=LOOPBACK,
             poll_interval_s=0.1,
             host="127.0.0.1",
@@ -151,8 +154,7 @@ async def house(redis_url: str, *, answer: Answer = ok, works: bool = True, **se
         sandbox = await stack.enter_async_context(running())
         endpoint = await stack.enter_async_context(partner(answer))
         relay = await stack.enter_async_context(open_relay(made))
-        for kind in ("poll", "deliver", "maintain"):
-            await relay.stores.presence.beat(kind, "tests")
+        await stack.enter_async_context(_alive(relay))
         url = await stack.enter_async_context(_served(made))
         if works:
             await stack.enter_async_context(_working(relay))
@@ -166,6 +168,30 @@ async def house(redis_url: str, *, answer: Answer = ok, works: bool = True, **se
 
 async def _is_ready(api: httpx.AsyncClient) -> bool:
     return (await api.get("/readyz")).status_code == 200
+
+
+@contextlib.asynccontextmanager
+async def _alive(relay: Relay) -> AsyncIterator[None]:
+    """Say that workers and a scheduler live, as they do themselves."""
+    redis: Any = relay.redis
+
+    async def say() -> None:
+        for kind in ("poll", "deliver", "maintain"):
+            await relay.stores.presence.beat(kind, "tests")
+        await redis.set(keys.SCHEDULER_LEASE, "tests", ex=30)
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.sleep(5)
+            await say()
+
+    await say()
+    saying = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        saying.cancel()
+        await asyncio.gather(saying, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pytest
 from aiohttp import web
@@ -11,11 +11,11 @@ from tests.e2e.pages import BRAND, House, house, sign_in
 from tests.integration.relays import Call
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Page, ViewportSize
 
-STICKS_OUT_PX = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-SMALL = {"width": 320, "height": 640}
-WIDE = {"width": 1280, "height": 900}
+STICKS_OUT_PX: Final = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+SMALL: Final = {"width": 320, "height": 640}
+WIDE: Final = {"width": 1280, "height": 900}
 
 
 async def furnish(up: House) -> list[str]:
@@ -62,22 +62,28 @@ async def findings(page: Page) -> list[Any]:
     ]
 
 
-async def test_axe_finds_nothing_and_nothing_sticks_out(redis_url: str, browser: Browser) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "size"),
+    [("light", WIDE), ("dark", WIDE), ("light", SMALL), ("dark", SMALL)],
+    ids=["light and wide", "dark and wide", "light and small", "dark and small"],
+)
+async def test_axe_finds_nothing_and_nothing_sticks_out(
+    redis_url: str, browser: Browser, scheme: Literal["light", "dark"], size: ViewportSize
+) -> None:
     async with house(redis_url, answer=refuse) as up:
         paths = await furnish(up)
-        for scheme, size in (("light", WIDE), ("dark", SMALL), ("light", SMALL), ("dark", WIDE)):
-            context = await browser.new_context(color_scheme=scheme, viewport=size)  # type: ignore[arg-type]  # literals
-            page = await context.new_page()
-            await page.goto(f"{up.url}/ui/sign-in")
-            assert await findings(page) == []
-            await sign_in(page, up.url)
-            for path in paths:
-                await page.goto(f"{up.url}/ui{path}")
-                for part in await page.locator("details").all():
-                    await part.evaluate("each => { each.open = true }")
-                assert await findings(page) == [], (path, scheme, size)
-                assert await page.evaluate(STICKS_OUT_PX) == 0, (path, size)
-            await context.close()
+        context = await browser.new_context(color_scheme=scheme, viewport=size)
+        page = await context.new_page()
+        await page.goto(f"{up.url}/ui/sign-in")
+        assert await findings(page) == []
+        await sign_in(page, up.url)
+        for path in paths:
+            await page.goto(f"{up.url}/ui{path}")
+            for part in await page.locator("details").all():
+                await part.evaluate("each => { each.open = true }")
+            assert await findings(page) == [], path
+            assert await page.evaluate(STICKS_OUT_PX) == 0, path
+        await context.close()
 
 
 async def test_new_events_appear_by_themselves_and_hold_still_when_asked(redis_url: str, browser: Browser) -> None:

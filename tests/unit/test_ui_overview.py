@@ -1,16 +1,18 @@
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 from relay.api.brand_models import EXAMPLE as BRAND
 from relay.api.subscription_answers import EXAMPLE as SUBSCRIPTION
 from relay.api.ui.formats import epoch_ms
-from relay.api.ui.health import Finding, findings
+from relay.api.ui.health import Finding, Machinery, findings
 from relay.api.ui.overview_view import Overview, Slot, overview, rate_1h
 from relay.api.ui.statuses import Level
 from relay.core.operational import rfc3339
 
 NOW_MS = (epoch_ms("2026-02-02T13:46:05.120Z") or 0) + 1000
 WORKERS = {"poll": 1, "deliver": 1, "maintain": 1}
+RUNS = Machinery(workers=WORKERS, schedulers=1, memory=0.1, is_emptied=False, unaccounted=0)
 SLOTS = [Slot(starts_ms=index * 300_000, succeeded=10, failed=0) for index in range(24)]
 
 
@@ -31,8 +33,7 @@ def found(**more: Any) -> list[Finding]:
         "brands": [brand()],
         "subscriptions": [subscription()],
         "errors": {},
-        "workers": WORKERS,
-        "unaccounted": 0,
+        "machinery": RUNS,
         "now_ms": NOW_MS,
         **more,
     }
@@ -42,7 +43,7 @@ def found(**more: Any) -> list[Finding]:
 def shown(**more: Any) -> Overview:
     asked: dict[str, Any] = {"brands": [brand()], "subscriptions": [subscription()], "slots": SLOTS, **more}
     facts = {name: asked[name] for name in ("brands", "subscriptions")}
-    things = found(**facts, workers=asked.pop("workers", WORKERS))
+    things = found(**facts, machinery=RUNS)
     return overview(found=things, now_ms=NOW_MS, partner=asked.pop("partner", False), **asked)
 
 
@@ -72,14 +73,24 @@ def test_what_is_wrong_comes_before_what_needs_a_look() -> None:
 
 
 def test_nobody_at_work_is_wrong_and_a_partner_is_not_told() -> None:
-    (thing,) = found(workers={**WORKERS, "deliver": 0})
+    (thing,) = found(machinery=replace(RUNS, workers={**WORKERS, "deliver": 0}))
     assert (thing.level, thing.what) == (Level.BAD, "Nothing is sent: no worker of the queue deliver is alive.")
-    assert found(brands=[], workers={}) == []
+    assert found(brands=[], machinery=None) == []
 
 
 def test_a_ledger_that_does_not_close_is_wrong() -> None:
-    (thing,) = found(unaccounted=2)
-    assert (thing.level, thing.what) == (Level.BAD, "The ledger does not close: 2 deliveries missing.")
+    (thing,) = found(machinery=replace(RUNS, unaccounted=2))
+    assert (thing.level, thing.what) == (Level.BAD, "The ledger does not close: 2 deliveries are missing.")
+
+
+def test_what_the_relay_runs_on_is_looked_at_too() -> None:
+    things = found(machinery=replace(RUNS, schedulers=0, memory=0.8, is_emptied=True))
+    assert [(thing.level, thing.what) for thing in things] == [
+        (Level.BAD, "Redis is empty and should not be."),
+        (Level.BAD, "No scheduler is alive."),
+        (Level.BAD, "Redis has used 80\u202f% of its memory."),
+    ]
+    assert found(machinery=replace(RUNS, memory=None)) == []
 
 
 def test_a_brand_that_is_not_looked_at_is_told_by_how_long() -> None:

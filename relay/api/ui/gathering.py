@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from relay.api.ui.health import Machinery
 from relay.api.ui.overview_view import Slot
 from relay.api.ui.visits import Visit
 
@@ -12,7 +13,6 @@ MOST: Final = 1000
 """Of brands, and of subscriptions: a page with more of them is of no use, and the API has them all."""
 
 SLOTS: Final = 24
-QUEUES: Final = ("poll", "deliver", "maintain")
 
 
 async def everything(visit: Visit, name: str) -> list[dict[str, Any]]:
@@ -45,17 +45,21 @@ async def slots(visit: Visit, subscription_ids: Sequence[str]) -> list[Slot]:
     return [Slot(each.starts_ms, each.succeeded, each.failed) for each in found]
 
 
-async def workers(visit: Visit) -> dict[str, int]:
-    """How many workers live, by queue; nothing for a partner."""
+async def machinery(visit: Visit) -> Machinery | None:
+    """What the relay runs on; nothing for a partner, or where it cannot be told."""
     if visit.is_partner:
-        return {}
-    living = await asyncio.gather(*[visit.services.presence.count(queue) for queue in QUEUES])
-    return dict(zip(QUEUES, living, strict=True))
-
-
-async def unaccounted(visit: Visit) -> int:
-    """Deliveries that are nowhere, by the ledger."""
-    return 0 if visit.is_partner else int((await visit.ask("get_ledger"))["unaccounted"])
+        return None
+    view, ledger = await asyncio.gather(visit.services.scraper.view(), visit.ask("get_ledger"))
+    if not view.is_up:
+        return None  # it would be as last known
+    used, limit = view.figures.memory_bytes, view.figures.memory_limit_bytes
+    return Machinery(
+        workers=view.workers,
+        schedulers=view.figures.schedulers,
+        memory=used / limit if limit else None,
+        is_emptied=view.standing.missing,
+        unaccounted=ledger["unaccounted"],
+    )
 
 
 async def last_errors(visit: Visit, found: Sequence[Mapping[str, Any]]) -> dict[str, str]:

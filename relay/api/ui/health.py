@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from relay.api.ui.formats import epoch_ms, plural, span
+from relay.api.ui.formats import epoch_ms, plural, share, span
 from relay.api.ui.statuses import BY_THE_OPERATOR, Level
 
 STALE_S: Final = 120.0
@@ -12,12 +12,34 @@ VERY_STALE_S: Final = 300.0
 OLD_BACKLOG_S: Final = 60.0
 """As the alerts of the chart have them: RelayBrandStale, RelayBrandNotPolled, RelayBacklogOld."""
 
+NEARLY_FULL: Final = 0.75
+"""Of Redis' memory, as RelayRedisNearlyFull has it; polling stops at 85 %."""
+
 _IDLE: Final = {
     "poll": "Nothing looks at Clopos: no worker of the queue poll is alive.",
     "deliver": "Nothing is sent: no worker of the queue deliver is alive.",
     "maintain": "Nothing is tidied up or compared: no worker of the queue maintain is alive.",
 }
 """What it means that no worker takes a queue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machinery:
+    """What the relay runs on.
+
+    Attributes:
+        workers: how many live, by queue.
+        schedulers: how many live.
+        memory: share of Redis' memory that is used; None where it has no limit.
+        is_emptied: Redis is empty and should not be.
+        unaccounted: deliveries that are nowhere, by the ledger.
+    """
+
+    workers: Mapping[str, int]
+    schedulers: int
+    memory: float | None
+    is_emptied: bool
+    unaccounted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +67,7 @@ def findings(
     brands: Sequence[Mapping[str, Any]],
     subscriptions: Sequence[Mapping[str, Any]],
     errors: Mapping[str, str],
-    workers: Mapping[str, int],
-    unaccounted: int,
+    machinery: Machinery | None,
     now_ms: int,
 ) -> list[Finding]:
     """Everything that is not as it should be, what matters most first.
@@ -55,15 +76,10 @@ def findings(
         brands: as ``GET /v1/brands`` has them; empty for a partner.
         subscriptions: as ``GET /v1/subscriptions`` has them.
         errors: what a subscription's last failed attempt ended with, by id.
-        workers: how many live, by queue; empty where that is not the reader's business.
-        unaccounted: of the ledger.
+        machinery: None where that is not the reader's business.
         now_ms: epoch ms.
     """
-    found = [Finding(Level.BAD, _IDLE[kind]) for kind, living in workers.items() if not living]
-    if unaccounted:
-        found.append(
-            Finding(Level.BAD, f"The ledger does not close: {plural(unaccounted, 'delivery', 'deliveries')} missing.")
-        )
+    found = [] if machinery is None else list(_of_machinery(machinery))
     for brand in brands:
         found += _of_brand(brand, now_ms)
     for subscription in subscriptions:
@@ -88,6 +104,22 @@ def waiting_s(subscription: Mapping[str, Any], now_ms: int) -> float | None:
 def name_of(subscription: Mapping[str, Any]) -> str:
     """What people call a subscription: its name, else its id."""
     return str(subscription["name"] or subscription["id"])
+
+
+def _of_machinery(machinery: Machinery) -> Iterator[Finding]:
+    if machinery.is_emptied:
+        why = "Put its data back, or begin anew with relay apply: nothing is announced until then."
+        yield Finding(Level.BAD, "Redis is empty and should not be.", why)
+    yield from (Finding(Level.BAD, _IDLE[kind]) for kind, living in machinery.workers.items() if not living)
+    if not machinery.schedulers:
+        why = "What is being worked on goes on; what falls due wakes nobody."
+        yield Finding(Level.BAD, "No scheduler is alive.", why)
+    if machinery.memory is not None and machinery.memory > NEARLY_FULL:
+        why = "Above 85 % nothing is looked at any more, until there is room again."
+        yield Finding(Level.BAD, f"Redis has used {share(machinery.memory)} of its memory.", why)
+    if machinery.unaccounted:
+        missing = plural(machinery.unaccounted, "delivery is", "deliveries are")
+        yield Finding(Level.BAD, f"The ledger does not close: {missing} missing.")
 
 
 def _of_brand(brand: Mapping[str, Any], now_ms: int) -> Iterator[Finding]:

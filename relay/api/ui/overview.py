@@ -12,8 +12,8 @@ from relay.api.ui.visits import Visit
 
 async def show(visit: Visit) -> Response:
     """Answer at a glance, and go on answering while the page is open."""
-    brands, subscriptions, workers, unaccounted = await asyncio.gather(
-        gathering.brands(visit), gathering.subscriptions(visit), gathering.workers(visit), gathering.unaccounted(visit)
+    brands, subscriptions, machinery = await asyncio.gather(
+        gathering.brands(visit), gathering.subscriptions(visit), gathering.machinery(visit)
     )
     slots, errors = await asyncio.gather(
         gathering.slots(visit, [each["id"] for each in subscriptions]), gathering.last_errors(visit, subscriptions)
@@ -23,8 +23,7 @@ async def show(visit: Visit) -> Response:
         brands=brands,
         subscriptions=subscriptions,
         errors=errors,
-        workers=workers,
-        unaccounted=unaccounted,
+        machinery=machinery,
         now_ms=now_ms,
     )
     view = overview(
@@ -35,4 +34,4 @@ async def show(visit: Visit) -> Response:
         now_ms=now_ms,
         partner=visit.is_partner,
     )
-    return visit.show("overview.html", part="_overview.html", view=view, workers=workers)
+    return visit.show("overview.html", part="_overview.html", view=view, machinery=machinery)
