@@ -7,8 +7,9 @@ import pytest
 
 from relay.core.events import EVENT_TYPES
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
 
 
 def _generate(*words: str) -> "subprocess.CompletedProcess[str]":
