@@ -12,7 +12,7 @@ from relay import logs
 from relay.pipeline.deliver_context import LINGER_S, DeliverContext
 from relay.pipeline.in_hand import InHand
 from relay.pipeline.lane_book import LaneBook, RedisClock
-from relay.pipeline.stop import ShiftReport, Stop
+from relay.pipeline.stop import ShiftReport, Stop, end_if_cancelled
 from relay.pipeline.turns import SWEEP_S, Turns
 from relay.store import keys
 from relay.store.connection import RedisError
@@ -70,7 +70,7 @@ class _Shift:
         try:
             worked = await self._turns.take_one(0 if closing else self._hand.room(self._places))
         except RedisError as error:
-            _end_if_cancelled(error)
+            end_if_cancelled(error)
             logs.event("deliver turn failed", level="warning", exc=error, lanes=len(self._book.lanes))
             if closing and self._hand.empty:
                 return False
@@ -133,12 +133,5 @@ class _Shift:
                     self._turns.claim_due = True
                 self._turn_due.set()
             except RedisError as error:
-                _end_if_cancelled(error)
+                end_if_cancelled(error)
                 await asyncio.sleep(BACKOFF_S)
-
-
-def _end_if_cancelled(error: RedisError) -> None:
-    """The client may make an error of its connection of being cancelled; whoever cancelled waits for the end."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError from error

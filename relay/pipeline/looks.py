@@ -195,7 +195,7 @@ class Looks:
     def _look_on(self, venue_id: int, done: Pass) -> None:
         """Look again at once where something moved under the look, and compare where it did not reach what is known."""
         self._agains[venue_id] = self._agains.get(venue_id, 0) + 1 if done.again else 0
-        if 0 < self._agains[venue_id] <= MOST_AGAINS:
+        if 0 < self._agains[venue_id] <= MOST_AGAINS and venue_id in self.outlooks:
             self.outlooks[venue_id].last_ms = 0
         if done.deeper:
             self.errands.hurry(Chore.COMPARE, [venue_id])

@@ -9,7 +9,7 @@ from typing import Final
 
 from relay import logs
 from relay.pipeline.poll_context import PollContext
-from relay.pipeline.stop import ShiftReport, Stop
+from relay.pipeline.stop import ShiftReport, Stop, end_if_cancelled
 from relay.pipeline.watch import BrandWatch, Watched
 from relay.store import keys
 from relay.store.connection import RedisError
@@ -140,7 +140,8 @@ class _Shift:
         while True:
             try:
                 popped = await self._ctx.pop.blpop([own, shared], timeout=5)
-            except RedisError:
+            except RedisError as error:
+                end_if_cancelled(error)
                 await asyncio.sleep(_BACKOFF_S)
                 continue
             if popped is None:

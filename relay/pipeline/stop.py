@@ -65,3 +65,16 @@ class Stop:
         else:
             await asyncio.sleep(0)
         return self.asked
+
+
+def end_if_cancelled(error: Exception) -> None:
+    """End a task that was cancelled, where a client made an error of its connection of that.
+
+    For loops that go on after such errors: whoever cancelled waits for the end.
+
+    Raises:
+        asyncio.CancelledError: the task was cancelled.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error

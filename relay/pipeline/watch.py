@@ -13,7 +13,7 @@ from relay.pipeline.failing import FAILING_AFTER, try_again
 from relay.pipeline.looks import Looks
 from relay.pipeline.notebook import Notebook
 from relay.pipeline.poll_context import PollContext, access_of
-from relay.pipeline.stop import Stop
+from relay.pipeline.stop import Stop, end_if_cancelled
 from relay.store.brands import Brand
 from relay.store.connection import RedisError
 from relay.store.documents import Stored
@@ -121,6 +121,7 @@ class BrandWatch:
                     await self._keep()
                 pause_ms = await step()
             except RedisError as error:
+                end_if_cancelled(error)
                 logs.event("poll interrupted", level="warning", brand=self._claim.brand, exc=error)
                 pause_ms = _AFTER_REDIS_FAILED_MS
             if pause_ms > 0 and not self._over:
