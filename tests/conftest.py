@@ -36,7 +36,13 @@ class RedisServer:
         """Start it and wait until it answers; `extra` are further options, as `--maxmemory 3mb`."""
         command = [*redis_command(find_redis_server(), folder=self.folder, unix_socket=self.socket), *extra]
         with (self.folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=dies_with_parent())  # noqa: PLW1509  it asks the kernel for one thing
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                restore_signals=False,  # a file that may not grow is an error then, and not its end
+                preexec_fn=dies_with_parent(),  # noqa: PLW1509  it asks the kernel for one thing
+            )
         deadline = time.monotonic() + 20
         while not redis_answers(self.socket):
             with contextlib.suppress(subprocess.TimeoutExpired):

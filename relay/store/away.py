@@ -41,8 +41,9 @@ _REPLIES: Final = {
     "NOPERM": "redis_auth",
     "WRONGPASS": "redis_auth",
     "max number of clients": "busy",
+    "Authentication required": "redis_auth",
 }
-"""Part of an error reply -> reason. Within a script's error, redis-py does not recognize them."""
+"""Part of an error reply -> reason. Within a script's error, or while it connects, redis-py does not recognize them."""
 
 _SENTENCES: Final = {
     "away": "Redis does not answer.",
@@ -64,12 +65,12 @@ def explain(error: BaseException) -> OursError | None:
     if not isinstance(error, STORE_ERRORS):
         return None
     reason = next((reason for kinds, reason in _KINDS if isinstance(error, kinds)), None)
-    if reason is None and isinstance(error, ResponseError):
+    if reason is None:
         text = str(error)
         if "WRONGTYPE" in text:
             return CorruptStateError("A key of the relay's holds what the relay did not write.")
         reason = next((reason for part, reason in _REPLIES.items() if part in text), None)
-        if reason is None:
+        if reason is None and isinstance(error, ResponseError):
             return OursError("Redis refused a command.", reason="redis")
     reason = reason or "away"
     return StoreAwayError(_SENTENCES[reason], reason=reason)
