@@ -11,7 +11,7 @@ from relay.pipeline.attempt import BACK, DISCARDED, EXPIRED, Head, unreadable, u
 from relay.pipeline.deliver_context import DeliverContext
 from relay.pipeline.endpoints import Endpoint
 from relay.pipeline.in_hand import InHand
-from relay.pipeline.lane_run import LaneRun
+from relay.pipeline.lane_run import UNSENDABLE_MS, LaneRun
 from relay.store.lanes import ENDED, UNREADABLE, TakenHead, Takings
 from relay.store.log import stored_event
 
@@ -53,9 +53,10 @@ class HandingOut:
         if endpoint is None:
             for head in heads:
                 self._end(lane, head, _record(lane, head), BACK)
-            lane.set_aside(self._now_ms())
+            lane.set_aside(self._now_ms() + UNSENDABLE_MS)
             return
         lane.fit(endpoint)
+        lane.fruitful = lane.fruitful or bool(heads)
         for head in heads:
             self._begin_one(lane, endpoint, head)
 

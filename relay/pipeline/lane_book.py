@@ -3,12 +3,18 @@
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
+from relay import logs
 from relay.core import breaker
 from relay.core.breaker import start_concurrency
 from relay.pipeline.endpoints import Endpoint
 from relay.pipeline.lane_run import RECHECK_MS, LaneRun
 from relay.store.lanes import Claimed
+
+FRUITLESS_MOST: Final = 5
+FRUITLESS_WAIT_MS: Final = 1000
+FRUITLESS_KEPT: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -41,6 +47,7 @@ class LaneBook:
         noted: of which something is to be remembered.
         resting: nothing under way, and not hungry.
         timers: when to look at a lane again: ms, a number that makes it unique, the lane.
+        fruitless: how often a lane was claimed, in a row, and nothing came of it.
         closing: nothing more begins.
     """
 
@@ -51,6 +58,7 @@ class LaneBook:
     resting: dict[LaneRun, None] = field(default_factory=dict)
     timers: list[tuple[int, int, LaneRun]] = field(default_factory=list)
     timers_made: int = 0
+    fruitless: dict[str, int] = field(default_factory=dict)
     closing: bool = False
 
     def own(self, claimed: Claimed, endpoint: Endpoint | None) -> None:
@@ -67,7 +75,20 @@ class LaneBook:
         ceiling = 1 if endpoint is None else endpoint.subscription.max_concurrency
         lane = LaneRun(claimed.subscription_id, claimed.fence, circuit, start_concurrency(ceiling), claimed.rate_tat_ms)
         self.lanes[claimed.subscription_id] = lane
+        if self.fruitless.get(claimed.subscription_id, 0) >= FRUITLESS_MOST:
+            # Whatever makes it due all the time, it must not keep everybody busy.
+            del self.fruitless[claimed.subscription_id]
+            lane.set_aside(self.clock.now_ms() + FRUITLESS_WAIT_MS)
+            logs.event("lane claimed in vain", level="warning", subscription=claimed.subscription_id)
         self.moved(lane)
+
+    def give_back(self, lane: LaneRun) -> None:
+        """It was given back, and is ours no more."""
+        if lane.fruitful:
+            self.fruitless.pop(lane.subscription_id, None)
+        elif len(self.fruitless) < FRUITLESS_KEPT:
+            self.fruitless[lane.subscription_id] = self.fruitless.get(lane.subscription_id, 0) + 1
+        self.forget(lane)
 
     def forget(self, lane: LaneRun) -> None:
         """It is ours no more."""

@@ -33,6 +33,7 @@ class LaneRun:
         rate_tat_ms: state of the rate limit.
         in_flight: attempts under way.
         busy: attempts under way, and decisions on the subscription that their ends have led to.
+        fruitful: something of it was begun, or ended.
         hungry: it may have heads to hand out.
         recheck_ms: when it is looked at again though it seemed empty; Redis' time, 0 for never.
         hold_ms: nothing is sent before, whatever its circuit says; Redis' time.
@@ -50,6 +51,7 @@ class LaneRun:
     rate_tat_ms: float = 0.0
     in_flight: int = 0
     busy: int = 0
+    fruitful: bool = False
     hungry: bool = True
     recheck_ms: int = 0
     hold_ms: int = 0
@@ -93,6 +95,7 @@ class LaneRun:
             granted = take(endpoint.rate, tat_ms=self.rate_tat_ms, now_ms=now_ms, wanted=places)
             if granted.granted == 0:
                 self.hold_ms = int(granted.next_ms) + 1
+                self.dirty = True
                 self.wait_until(self.hold_ms)
             places = granted.granted
         return places
@@ -102,11 +105,11 @@ class LaneRun:
         self.hungry = False
         self.recheck_ms = at_ms
 
-    def set_aside(self, now_ms: int) -> None:
-        """It cannot be sent from, by our own fault: give it back, and let nobody claim it for a while."""
+    def set_aside(self, until_ms: int) -> None:
+        """It cannot be sent from, by our own fault: give it back, and let nobody claim it before."""
         self.shut = True
         self.hungry = False
-        self.hold_ms = now_ms + UNSENDABLE_MS
+        self.hold_ms = until_ms
         self.dirty = True
 
     def split(self, places: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from relay.pipeline.deliver_context import DeliverContext
 from relay.pipeline.handing_out import HandingOut
 from relay.pipeline.in_hand import InHand
 from relay.pipeline.lane_book import LaneBook
-from relay.pipeline.lane_run import RECHECK_MS, LaneRun
+from relay.pipeline.lane_run import RECHECK_MS, UNSENDABLE_MS, LaneRun
 from relay.store.connection import RedisError
 from relay.store.lanes import LEASE_MS, Settled, Settlement, Taken, Wanted
 from relay.store.scripts import Call
@@ -144,7 +144,7 @@ class Turns:
         self._book.moved(lane)
 
     def _set_aside(self, lane: LaneRun) -> None:
-        lane.set_aside(self._book.clock.now_ms())
+        lane.set_aside(self._book.clock.now_ms() + UNSENDABLE_MS)
         logs.event("lane unreadable", level="error", subscription=lane.subscription_id)
 
     def _announce(self) -> None:
@@ -262,7 +262,7 @@ class Turns:
                     lane.lost = True
                     self._book.moved(lane)
             for lane in given_back:
-                self._book.forget(lane)
+                self._book.give_back(lane)
             return False
 
         def undo() -> None:

@@ -198,11 +198,14 @@ class Parts:
         subscription = Subscription(
             id=f"sub_{self._made:020d}",
             url=url,
-            secrets=(Secret(sealed=self.vault.seal(SECRET)),),
-            shapes=(ShapeSince(position=0),),
             created_at="2026-02-02T00:00:00.000Z",
             updated_at="2026-02-02T00:00:00.000Z",
-            **{"event_types": ("*",), **fields},
+            **{
+                "event_types": ("*",),
+                "secrets": (Secret(sealed=self.vault.seal(SECRET)),),
+                "shapes": (ShapeSince(position=0),),
+                **fields,
+            },
         )
         stored = await self.subscriptions.create(
             subscription.id, Write(subscription, name=subscription.name, gate=subscription.gate)
