@@ -294,6 +294,8 @@ TABLE: Final = (
         lambda view: [((), abs(view.wall_ms - view.figures.now_ms) / 1000)],
         "Distance of this process' clock from Redis' clock.",
     ),
+    _counts("relay_shifts_total", "queue ended", "shifts", "Shifts, by how they ended."),
+    _counts("relay_jobs_refused_total", "queue reason", "jobs_refused", "What lay in RQ's queues and was not run."),
 )
 """Every metric there is."""
 

@@ -91,8 +91,7 @@ class FigureStore:
             pipe.hmget(keys.LEDGER_AUDIT, ["unaccounted", "at_ms"])
             for kind in KINDS:
                 pipe.llen(queue_keys[kind])
-                pipe.zrange(keys.slots(kind), 0, -1, withscores=True)
-                pipe.hgetall(f"{keys.slots(kind)}:state")
+                pipe.zrange(f"{keys.slots(kind)}:running", 0, -1, withscores=True)
                 pipe.zrange(DUE[kind], 0, 0, withscores=True)
             (seconds, micros), sub_epoch, brand_epoch, counters, memory, schedulers, audit, *rest = await pipe.execute()
         now_ms = seconds * 1000 + micros // 1000
@@ -103,7 +102,7 @@ class FigureStore:
             subscriptions=self._subscriptions,
             brands=self._brands,
             lanes=await self._lanes(list(self._subscriptions)),
-            queues={kind: _queue(rest[4 * at : 4 * at + 4], now_ms) for at, kind in enumerate(KINDS)},
+            queues={kind: _queue(rest[3 * at : 3 * at + 3], now_ms) for at, kind in enumerate(KINDS)},
             schedulers=int(schedulers),
             memory_bytes=int(memory["used_memory"]),
             memory_limit_bytes=int(memory["maxmemory"]),
@@ -132,7 +131,7 @@ class FigureStore:
 
 
 def _queue(replies: Sequence[Any], now_ms: int) -> QueueFigures:
-    queued, slots, states, first = replies
+    queued, running, first = replies
     due_ms = first[0][1] if first else now_ms
-    started = sum(1 for slot, lapses_ms in slots if lapses_ms > now_ms and states.get(slot) != b"q")
+    started = sum(1 for _, lapses_ms in running if lapses_ms > now_ms)
     return QueueFigures(queued, started, max(0, int(now_ms - due_ms)))

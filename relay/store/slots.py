@@ -166,17 +166,6 @@ class Slots:
         """Give the scheduler's lease back, if it is this owner's."""
         await self._run("scheduler_leave", [keys.SCHEDULER_LEASE, keys.SCHEDULER_NEXT], [owner])
 
-    async def census(self, kind: str) -> dict[str, int]:
-        """Count the kind's shifts: ``queued`` and ``running``."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            for key in _slot_keys(kind):
-                pipe.zrange(key, 0, -1, withscores=True)
-            (seconds, micros), *found = await pipe.execute()
-        now_ms = seconds * 1000 + micros / 1000
-        queued, running = (sum(lapse_ms > now_ms for _, lapse_ms in slots) for slots in found)
-        return {"queued": queued, "running": running}
-
     async def _run(self, name: str, names: list[str], args: list[Argument]) -> Any:
         try:
             return await self._scripts.run(name, names, args)

@@ -138,6 +138,8 @@ async def test_workers_jobs_and_the_ledgers_audit_are_counted(api: Api) -> None:
     await api.relay.presence.beat("poll", "two")
     redis: Any = api.relay.redis
     await redis.rpush("rq:queue:relay-deliver", "a", "b")
+    assert await api.relay.slots.start("poll", "slot-1")
+    await Counters(redis).add([("shifts", ("poll", "failed"), 1), ("jobs_refused", ("poll", "function"), 2)])
     await api.services.maintenance.note_audit({"sub_a": 0, "sub_b": 3}, at_ms=await api.services.maintenance.now_ms())
     await api.relay.slots.sweep("scheduler-1", sleep_s=1)
     found = await scrape(api)
@@ -145,6 +147,9 @@ async def test_workers_jobs_and_the_ledgers_audit_are_counted(api: Api) -> None:
     assert value(found, "relay_workers", queue="deliver") == 0
     assert value(found, "relay_queue_jobs", queue="deliver", state="queued") == 2
     assert value(found, "relay_queue_jobs", queue="deliver", state="started") == 0
+    assert value(found, "relay_queue_jobs", queue="poll", state="started") == 1
+    assert value(found, "relay_shifts_total", queue="poll", ended="failed") == 1
+    assert value(found, "relay_jobs_refused_total", queue="poll", reason="function") == 2
     assert value(found, "relay_unaccounted_deliveries") == 3
     assert 0 <= value(found, "relay_ledger_audit_age_seconds") < 30
     assert value(found, "relay_schedulers") == 1
