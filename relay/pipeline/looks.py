@@ -106,12 +106,18 @@ class Looks:
         venues = [self._book.found.venues[venue_id] for venue_id in self.outlooks]
         return [self._book.brand.listed, *(feed for venue in venues for feed in (venue.orders, venue.stations))]
 
-    def look_again(self, *, compare: bool = False) -> None:
-        """Have everything looked at as soon as the quota lets it; with ``compare``, compared as well."""
-        chores = [Chore.STATIONS, Chore.COMPARE] if compare else [Chore.STATIONS]
+    def look_again(self) -> None:
+        """Have everything beside the orders looked at as soon as the quota lets it."""
         self.errands.hurry(Chore.LIST, [None])
-        for chore in chores:
-            self.errands.hurry(chore, self.outlooks)
+        self.errands.hurry(Chore.STATIONS, self.outlooks)
+
+    def compare_again(self, *, older_than_ms: int = 0) -> None:
+        """Have all venues compared as soon as the quota lets it, but those compared later than so long ago."""
+        before_ms = self._book.now_ms() - older_than_ms
+        self.errands.hurry(
+            Chore.COMPARE,
+            (venue_id for venue_id, orders in self._orders_states() if orders.compared_ms <= before_ms),
+        )
 
     @property
     def must_list(self) -> bool:

@@ -27,6 +27,12 @@ RENEW_MS: Final = LEASE_MS // 4
 CHECK_MS: Final = 60_000
 """Where one list covers all venues, how often each is looked at by itself all the same."""
 
+GRACE_S: Final = 3.0
+"""What is on its way when the watch ends may take that long; a page is committed whole or not at all."""
+
+STARTED_MS: Final = 60_000
+"""A process that meets a brand for the first time has it compared, unless it was just before."""
+
 LEAVE_FROM_MS: Final = 5_000
 """A brand that cannot be looked at for longer is given back until then."""
 
@@ -88,16 +94,26 @@ class BrandWatch:
         self._take(stored)
         loops = [asyncio.create_task(self._loop(0, self._poll)), asyncio.create_task(self._loop(1, self._rest))]
         try:
-            await asyncio.gather(*loops)
+            await self._see_through(loops)
         finally:
-            for loop in loops:
-                loop.cancel()
+            for task in (*loops, *self._flying):
+                task.cancel()
             await asyncio.gather(*loops, *self._flying, return_exceptions=True)
             self.looks = self._looks.observer.count
         if self._end is None or not self._end.lost:
             with suppress(RedisError):
                 await self._noted(await self._book.write())
         return self._end or Watched()
+
+    async def _see_through(self, loops: list[asyncio.Task[None]]) -> None:
+        """Wait until the watch is over; what is on its way then has a little time to get done, or is repeated."""
+        while not self._over and not any(loop.done() for loop in loops):
+            await asyncio.wait(loops, timeout=_LONGEST_PAUSE_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
+        self.poke()
+        await asyncio.wait([*loops, *self._flying], timeout=GRACE_S)
+        for loop in loops:
+            if loop.done() and not loop.cancelled() and (error := loop.exception()) is not None:
+                raise error
 
     def _take(self, stored: Stored[Brand]) -> None:
         """Go by a brand's document from now on."""
@@ -148,9 +164,13 @@ class BrandWatch:
             return
         changed = self._epoch is not None and noted.brands_epoch != self._epoch
         self._epoch = noted.brands_epoch
+        if noted.first:
+            # A process has just started: whatever ended the one before may have cost something.
+            self._looks.compare_again(older_than_ms=STARTED_MS)
         if noted.went_back:
             logs.event("redis went back in time", level="warning", brand=self._claim.brand)
-            self._looks.look_again(compare=True)
+            self._looks.look_again()
+            self._looks.compare_again()
             await self._book.write_all()
         if (changed or noted.asked) and await self._still_ours() and noted.asked:
             self._go_on()

@@ -183,12 +183,14 @@ class Noted:
         now_ms: Redis' clock.
         brands_epoch: moves when a brand's document changes.
         asked: somebody wants a look now.
+        first: it is this process' first note of the brand.
         went_back: Redis has gone back in time since this process' last note of the brand, or lost all.
     """
 
     now_ms: int
     brands_epoch: int
     asked: bool
+    first: bool
     went_back: bool
 
 
@@ -249,9 +251,9 @@ class PollStore:
         if reply[0] < 0:
             return None
         now_ms, epoch, asked, notes = reply
-        went_back = notes <= self._notes.get(claim.brand, 0)
+        before = self._notes.get(claim.brand)
         self._notes[claim.brand] = notes
-        return Noted(now_ms, epoch, bool(asked), went_back)
+        return Noted(now_ms, epoch, bool(asked), before is None, before is not None and notes <= before)
 
     async def release(self, claim: Claim, *, due_in_ms: int | None) -> None:
         """Give a brand back; None: it is not to be looked at any more."""

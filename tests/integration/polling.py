@@ -81,7 +81,9 @@ class Rig:
         """Another process' parts: the same Redis and stand-in, a client and a memory of its own."""
         transport, requests = Transport(), Requests()
         client = new_client(transport, self.ctx.quota, self.tokens, requests, seed=8)
-        return replace(self, transport=transport, ctx=replace(self.ctx, client=client, requests=requests))
+        polls = PollStore(self.parts.redis, self.parts.scripts, brands_epoch_key=self.parts.brands.epoch_key)
+        ctx = replace(self.ctx, client=client, requests=requests, polls=polls)
+        return replace(self, transport=transport, ctx=ctx)
 
     async def fault(self, kind: str, **options: Any) -> None:
         """Make requests fail from now on."""

@@ -127,3 +127,29 @@ async def test_an_unknown_order_is_not_found_and_a_dead_clopos_is_said_to_be(red
             await rig.ignorer.ignore(stored, order_id, venue_id=1)
         await rig.tell("DELETE", "/faults")
         assert await rig.events() == [] or {e["data"]["order"]["status"] for e in await rig.events()} == {"pending"}
+
+
+async def test_a_page_read_before_the_command_and_taken_in_after_it_announces_nothing_false(
+    redis: Redis, redis_url: str
+) -> None:
+    async with rigged(redis, redis_url) as rig:
+        stored = await rig.brand(venues=(1,), poll_stations=False, poll_venues=False)
+        async with rig.polling():
+            await rig.looked(1)
+            order_id = await place(rig)
+            await rig.got(1)
+            # The next page holds the order as it is now, and takes a second to arrive.
+            await rig.fault("trickle", path="/orders", times=1, chunk_bytes=1024, delay_s=0.1)
+
+            async def under_way() -> bool:
+                return bool((await rig.tell("GET", "/faults"))["faults"][0]["struck"])
+
+            await rig.until(under_way)
+            await rig.ignorer.ignore(stored, order_id, venue_id=1)
+            await rig.tell("POST", f"/orders/{order_id}/status/READY")
+            events = await rig.got(3)
+            other = await place(rig)
+            events = await rig.got(4)
+        told = [event["data"]["order"]["status"] for event in events if event["subject"] == f"order/{order_id}"]
+        assert told == ["pending", "cancelled", "ready"]
+        assert events[3]["subject"] == f"order/{other}"

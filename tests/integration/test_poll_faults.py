@@ -387,3 +387,28 @@ async def test_the_state_tells_an_operator_what_there_is_to_know(redis: Redis, r
         assert orders["open_orders"] == sum(
             "o" in head.flags for head in (await rig.parts.snapshots.all_heads(Scope(BRAND, 1, "orders"))).values()
         )
+
+
+async def test_a_stop_does_not_wait_for_a_look_that_takes_long(redis: Redis, redis_url: str) -> None:
+    async with rigged(redis, redis_url, **FAST) as rig:
+        await rig.brand()
+        async with rig.polling() as stop:
+            await rig.looked(1, 2)
+            await rig.fault("hang")
+
+            async def hanging() -> bool:
+                return sum(fault["struck"] for fault in (await rig.tell("GET", "/faults"))["faults"]) >= 2
+
+            await rig.until(hanging)
+            began = time.monotonic()
+            stop.ask()
+
+            async def given_back() -> bool:
+                return not await redis.hexists(f"relay:polls:{BRAND}", "owner")
+
+            await rig.until(given_back)
+            assert time.monotonic() - began < 8
+        await rig.tell("DELETE", "/faults")
+        await rig.tell("POST", ORDERS)
+        async with rig.polling():
+            await rig.got(1)

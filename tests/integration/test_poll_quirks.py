@@ -124,6 +124,23 @@ async def test_two_changes_with_one_updated_at_are_both_seen_if_a_look_falls_bet
         assert [event["data"]["changes"]["comment"][1] for event in events[1:]] == ["one", "two"]
 
 
+async def test_many_rows_with_one_updated_at_are_all_seen_whatever_page_they_are_on(
+    redis: Redis, redis_url: str
+) -> None:
+    async with rigged(redis, redis_url, **FAST, reconcile_ms=300) as rig:
+        await rig.tell("PUT", "/switches", max_limit=10)
+        await rig.brand(venues=(1,))
+        async with rig.polling():
+            await rig.looked(1)
+            await rig.tell("POST", f"{ORDERS}/bulk", count=35, updated_at="2030-01-01T00:00:00.000000Z")
+            events = await rig.got(35)
+            last = events[0]["subject"].removeprefix("order/")
+            await rig.tell("PATCH", f"/orders/{last}", status="RECEIVED", touch=False)
+            events = await rig.got(36)
+        assert events[35]["subject"] == f"order/{last}"
+        assert await agrees(rig)
+
+
 async def test_a_moved_updated_at_alone_is_no_event(redis: Redis, redis_url: str) -> None:
     async with rigged(redis, redis_url, **FAST) as rig:
         await rig.brand()

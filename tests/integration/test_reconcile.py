@@ -144,6 +144,21 @@ async def test_when_redis_went_back_in_time_everything_recent_is_compared(redis:
             assert await compared(rig, before) > before
 
 
+async def test_a_worker_that_has_just_started_compares_everything_recent(redis: Redis, redis_url: str) -> None:
+    async with rigged(redis, redis_url, **FAST, reconcile_ms=3_600_000) as rig:
+        await rig.brand(venues=(1,))
+        async with rig.polling():
+            await rig.looked(1)
+        # The last compare was two minutes ago, the last look is fresh.
+        found = await rig.found()
+        before = found.venues[1].orders.compared_ms = found.venues[1].orders.compared_ms - 120_000
+        await redis.hset(f"relay:polls:{BRAND}:state", "v:1", _encoded(found.venues[1]))
+        started = rig.another_worker()
+        async with started.polling():
+            assert await compared(rig, before) > before
+        await started.transport.aclose()
+
+
 def _encoded(value: Any) -> bytes:
     from relay.store.venues import encode  # noqa: PLC0415  only here
 
