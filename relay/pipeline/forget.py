@@ -1,6 +1,7 @@
 """How is the customer of one order forgotten?  In its snapshot first, for whatever comes later; then all over the log.
 
-What waits in lanes refers to the log, so what is sent from then on is without. Identity and status stay.
+What waits in lanes refers to the log, so what is sent from then on is without. What partners answered may quote it, so
+that goes, too. Identity and status stay.
 """
 
 import asyncio
@@ -16,8 +17,12 @@ from relay.core.normalize import NORMALIZER_VERSION
 from relay.core.shaping import forget
 from relay.pipeline.commit import Committer, Proposal
 from relay.pipeline.judge import FORGOTTEN, REMOVED
+from relay.store.deliveries import DeliveryStore
+from relay.store.log import Log
+from relay.store.maintenance import Maintenance
 from relay.store.rewriting import Rewriting
 from relay.store.snapshots import Scope, SnapshotStore
+from relay.store.subscriptions import SubscriptionStore
 
 COMMITS: Final = 10
 WAIT_S: Final = 0.5
@@ -35,6 +40,10 @@ class Forgetter:
     snapshots: SnapshotStore
     committer: Committer
     rewriting: Rewriting
+    log: Log
+    deliveries: DeliveryStore
+    subscriptions: SubscriptionStore
+    maintenance: Maintenance
     new_name: Callable[[], str]
     patience_s: float = 60.0
 
@@ -47,6 +56,7 @@ class Forgetter:
         """
         await self._in_snapshot(Scope(brand, venue_id, ORDERS.feed.value), order_id)
         changed = await self._in_log(brand, order_id, venue_id)
+        await self._in_answers(brand, order_id, venue_id)
         logs.event("customer forgotten", brand=brand, venue_id=venue_id, order_id=order_id, events=changed)
         return changed
 
@@ -99,3 +109,9 @@ class Forgetter:
             if loop.time() > give_up_s:
                 raise ConflictError("The log is being rewritten for another order: try again.")
             await asyncio.sleep(WAIT_S)
+
+    async def _in_answers(self, brand: str, order_id: int, venue_id: int) -> None:
+        lanes = [*(await self.subscriptions.all()), *(await self.maintenance.gone_lanes())]
+        async for entries in self.log.of_subject(brand, venue_id, ORDERS.feed.subject(order_id)):
+            for entry in entries:
+                await self.deliveries.blank_excerpts(entry.position, lanes)

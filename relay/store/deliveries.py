@@ -320,9 +320,7 @@ class DeliveryStore:
         ]
         for position, queue, brand in deliveries:
             args += [position, queue, brand]
-        _, results = await self._scripts.run(
-            "reopen", [keys.LOG, keys.CLOCK, keys.LANES_DUE, *lists, keys.LOG_REWRITTEN], args
-        )
+        _, results = await self._scripts.run("reopen", [keys.LOG, keys.CLOCK, keys.LANES_DUE, *lists], args)
         return [result.decode() for result in results]
 
     async def retire(self, subscription_id: str, deliveries: Sequence[Retired]) -> tuple[int, int, int]:

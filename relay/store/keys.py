@@ -14,8 +14,6 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:log:copy | stream | the log while it is rewritten without a customer | TTL 2 min, renewed; or it becomes the log |
 | relay:log:rewriting | string | who rewrites the log | TTL 2 min, renewed |
 | relay:log:ids | hash | event id -> position | with the entry |
-| relay:log:rewritten | hash | position -> entry (MessagePack) that took the place of one of the log's: a stream cannot be edited | trimmed at RELAY_RETENTION |
-| relay:log:rewritten:at | zset | position -> position, of those | with the entry |
 | relay:snap:{brand}:{venue}:{feed}:h | hash | entity id -> head of its snapshot (see snapshots.py) | trim, or the brand's end |
 | relay:snap:{brand}:{venue}:{feed}:o | hash | entity id -> packed object and raw row | with its head |
 | relay:snap:{brand}:{venue}:{feed}:floor | string | highest id that was forgotten | the brand's end |
@@ -70,8 +68,6 @@ LOG: Final = PREFIX + "log"
 LOG_IDS: Final = PREFIX + "log:ids"
 LOG_COPY: Final = PREFIX + "log:copy"
 LOG_REWRITING: Final = PREFIX + "log:rewriting"
-LOG_REWRITTEN: Final = PREFIX + "log:rewritten"
-LOG_REWRITTEN_AT: Final = PREFIX + "log:rewritten:at"
 LANES_DUE: Final = PREFIX + "lanes:due"
 BRANDS_GONE: Final = PREFIX + "brands:gone"
 LANES_GONE: Final = PREFIX + "lanes:gone"

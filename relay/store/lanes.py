@@ -171,7 +171,7 @@ class LaneStore:
 
     def __init__(self, scripts: Scripts, *, subscriptions_epoch_key: str, brands_epoch_key: str) -> None:
         self._scripts = scripts
-        self._take_keys = (keys.LOG, subscriptions_epoch_key, brands_epoch_key, keys.LOG_REWRITTEN)
+        self._take_keys = (keys.LOG, subscriptions_epoch_key, brands_epoch_key)
         self._stem = keys.lane("")
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Taken).decode

@@ -1,10 +1,6 @@
-"""What happened, in the order it was committed: how is the log read?
+"""What happened, in the order it was committed: how is the log read?"""
 
-It is a stream. An entry that was rewritten, since somebody is to be forgotten, is in a hash instead, by its position:
-streams cannot be edited. Whoever reads a stretch gets both, in order.
-"""
-
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +14,6 @@ from relay.store import keys
 from relay.store.positions import LARGEST, clock, from_stream_id, stream_id, time_ms
 from relay.store.scripts import Argument, Scripts
 
-REWRITE_AT_ONCE = 100
 LOOK_AT_ONCE = 500
 
 
@@ -92,15 +87,12 @@ class Log:
         """Events at those positions; None where there is none any more, or it cannot be read."""
         if not positions:
             return []
-        async with self._redis.pipeline(transaction=True) as pipe:
+        async with self._redis.pipeline(transaction=False) as pipe:
             for position in positions:
                 entry_id = stream_id(position)
                 pipe.xrange(keys.LOG, entry_id, entry_id)
-            pipe.hmget(keys.LOG_REWRITTEN, _fields(positions))
-            *found, parts = await pipe.execute()
-        rewritten = _rewritten(positions, parts)
-        entries = [_entry(*rows[0]) if rows else rewritten.get(at) for at, rows in zip(positions, found, strict=True)]
-        return [None if entry is None else _event(entry) for entry in entries]
+            found = await pipe.execute()
+        return [_event(_entry(*rows[0])) if rows else None for rows in found]
 
     async def forward(self, within: Range, *, limit: int) -> Stretch:
         """The oldest events of a stretch, oldest first; ``limit`` is how many entries are looked at."""
@@ -116,10 +108,7 @@ class Log:
 
     async def count(self) -> int:
         """How many events are retained."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.xlen(keys.LOG)
-            pipe.zcard(keys.LOG_REWRITTEN_AT)
-            return sum(await pipe.execute())
+        return int(await self._redis.xlen(keys.LOG))
 
     async def append_for(self, subscription_id: str, events: Sequence[tuple[Draft, int, int | None]]) -> list[int]:
         """Put events into the log that are for one subscription alone: (event, sequence, sequence before).
@@ -143,18 +132,6 @@ class Log:
             if found:
                 yield found
 
-    async def rewrite(self, changes: Iterable[tuple[Entry, bytes]]) -> int:
-        """Put other static parts in the place of those of entries; how many were, as some may be gone meanwhile."""
-        rows = [(entry.position, entry.static, static) for entry, static in changes]
-        done = 0
-        for start in range(0, len(rows), REWRITE_AT_ONCE):
-            done += await self._scripts.run(
-                "rewrite_log",
-                [keys.LOG, keys.LOG_REWRITTEN, keys.LOG_REWRITTEN_AT],
-                [part for row in rows[start : start + REWRITE_AT_ONCE] for part in row],
-            )
-        return done
-
     async def trim(self, before: int, *, limit: int) -> int:
         """Forget the oldest events, all before a position; how many. Deliveries of them must have been retired."""
         entries = await self._entries(Range(0, before - 1), limit=limit)
@@ -166,45 +143,21 @@ class Log:
             if ids:
                 pipe.hdel(keys.LOG_IDS, *ids)
             pipe.xtrim(keys.LOG, minid=stream_id(last + 1), approximate=False)
-            pipe.hdel(keys.LOG_REWRITTEN, *_fields([entry.position for entry in entries]))
-            pipe.zremrangebyscore(keys.LOG_REWRITTEN_AT, 0, last)
             await pipe.execute()
         return len(entries)
 
     async def _entries(self, within: Range, *, limit: int, newest: bool = False) -> list[Entry]:
         first, last = stream_id(within.first), stream_id(within.last)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            if newest:
-                pipe.xrevrange(keys.LOG, last, first, count=limit)
-                pipe.zrevrangebyscore(keys.LOG_REWRITTEN_AT, within.last, within.first, start=0, num=limit)
-            else:
-                pipe.xrange(keys.LOG, first, last, count=limit)
-                pipe.zrangebyscore(keys.LOG_REWRITTEN_AT, within.first, within.last, start=0, num=limit)
-            rows, elsewhere = await pipe.execute()
-        entries = {from_stream_id(entry_id): _entry(entry_id, fields) for entry_id, fields in rows}
-        if elsewhere:
-            positions = [int(position) for position in elsewhere]
-            entries |= _rewritten(positions, await self._redis.hmget(keys.LOG_REWRITTEN, _fields(positions)))
-        return [entry for _, entry in sorted(entries.items(), reverse=newest)][:limit]
+        if newest:
+            rows = await self._redis.xrevrange(keys.LOG, last, first, count=limit)
+        else:
+            rows = await self._redis.xrange(keys.LOG, first, last, count=limit)
+        return [_entry(*row) for row in rows]
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
     static, sequence, previous = (fields.get(name, b"") for name in (b"s", b"q", b"p"))
     return Entry(from_stream_id(entry_id), static, sequence, previous, b"t" in fields)
-
-
-def _fields(positions: Iterable[int]) -> list[str]:
-    """Fields of the hash of rewritten entries."""
-    return [f"{position}{part}" for position in positions for part in ("", ":q", ":p", ":t")]
-
-
-def _rewritten(positions: Sequence[int], parts: Sequence[bytes | None]) -> dict[int, Entry]:
-    found = {}
-    for at, position in enumerate(positions):
-        static, sequence, previous, alone = parts[4 * at : 4 * at + 4]
-        if static is not None:
-            found[position] = Entry(position, static, sequence or b"", previous or b"", alone is not None)
-    return found
 
 
 def _names(entry: Entry) -> tuple[str | None, str | None, int | None, str]:

@@ -237,7 +237,9 @@ async def test_a_changed_url_and_secret_take_effect_at_the_next_attempt(parts: P
 
 
 async def test_a_changed_mask_is_for_later_events_only(parts: Parts) -> None:
-    customer: dict[str, Any] = {"customer": {"id": 1, "name": "Guest", "phone": "+994550000000", "address": None, "ref": None}}
+    customer: dict[str, Any] = {
+        "customer": {"id": 1, "name": "Guest", "phone": "+994550000000", "address": None, "ref": None}
+    }
     async with partner(answering(500, 200)) as endpoint:
         subscription = await parts.subscribe(endpoint.url)
         await parts.see(order(1, **customer))

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from relay.core.errors import CorruptStateError
 from relay.core.events import pack_static, unpack_static
 from relay.store import keys
 from relay.store.rewriting import PART, Rewriting
 from tests.integration.apis import LOOPBACK, Api, running_api
-from tests.integration.relays import ORDERS, Partner, partner
+from tests.integration.relays import ORDERS, Call, Partner, partner
 from tests.integration.test_api_brands import whole
 
 PHONE = "+994705550199"
@@ -99,6 +100,23 @@ async def test_what_waits_is_sent_without_the_customer_and_so_is_what_comes_late
     assert PHONE not in call.body.decode()
     ledger = (await api.admin.get("/v1/ledger")).json()
     assert (ledger["delivered"], ledger["unaccounted"]) == (1, 0)
+
+
+async def test_what_a_partner_answered_may_quote_the_customer_and_is_forgotten_too(api: Api) -> None:
+    async def echo(call: Call) -> web.StreamResponse:
+        return web.Response(status=200, body=call.body)
+
+    async with partner(echo) as endpoint:
+        await api.subscription(url=endpoint.url)
+        await api.see(personal())
+        await api.deliver()
+        (made,) = (await api.admin.get("/v1/deliveries")).json()["data"]
+        assert PHONE in (await api.admin.get(f"/v1/deliveries/{made['id']}")).text
+        assert (await api.admin.delete(PATH)).status_code == 204
+    kept = (await api.admin.get(f"/v1/deliveries/{made['id']}")).json()
+    assert (kept["status"], kept["attempts"][0]["status_code"]) == ("delivered", 200)
+    assert kept["attempts"][0]["response_excerpt"] is None
+    assert PHONE not in await everything(api)
 
 
 async def test_forgetting_is_marked_on_the_snapshot_and_may_be_repeated(api: Api) -> None:

@@ -2,7 +2,7 @@
 -- reopen.lua: make deliveries pending again, or make them where there were none: retry, replay, a start in the past.
 --
 -- KEYS  1 log (stream)  2 clock (string)  3 lanes due (zset)  4 positions a replay has yet to queue (list; '' none)
---       5 positions it has queued (list; '' none)  6 events that were rewritten (hash)
+--       5 positions it has queued (list; '' none)
 -- ARGV  1 stem of lanes' keys  2 subscription  3 replay ('' none)  4 1 when it is pulled from only  5 stem of wake
 --       lists of owners  6 shared wake list  7 1 to make deliveries where there are none
 --       8 1 to queue them before what was committed since (a lane that is not open yet); then for each delivery:
@@ -45,7 +45,7 @@ for cursor = 9, #ARGV, 3 do
   local entry = call('XRANGE', lane .. ':log', id, id)[1]
   local known = record or (entry and #entry[2] == 2)
   local result
-  if #call('XRANGE', KEYS[1], id, id) == 0 and call('HEXISTS', KEYS[6], position) == 0 then
+  if #call('XRANGE', KEYS[1], id, id) == 0 then
     result = 'gone'
   elseif not known then
     if ARGV[7] ~= '1' then

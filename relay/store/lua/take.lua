@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- take.lua: hand the owner of lanes the heads that are due.
 --
--- KEYS  1 log (stream)  2 epoch of subscriptions (string)  3 epoch of brands (string)  4 events that were rewritten (hash)
+-- KEYS  1 log (stream)  2 epoch of subscriptions (string)  3 epoch of brands (string)
 -- ARGV  1 stem of lanes' keys  2 MessagePack of the lanes asked: { {subscription, fence, heads never tried that go before
 --       those tried before, most heads in all}, … }
 -- Returns { now ms, epoch of subscriptions, epoch of brands, { one MessagePack a lane }, events }
@@ -33,8 +33,7 @@ local function event_at(position)
     local fields = entry[2]
     events[at + 1], events[at + 2], events[at + 3] = fields[2], fields[4], fields[6]
   else
-    local fields = call('HMGET', KEYS[4], position, position .. ':q', position .. ':p')
-    events[at + 1], events[at + 2], events[at + 3] = fields[1], fields[2] or '', fields[3] or ''
+    events[at + 1], events[at + 2], events[at + 3] = false, '', ''
   end
   known[position] = at / 3 + 1
   return known[position]
