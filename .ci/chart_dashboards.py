@@ -453,6 +453,20 @@ WORKERS: Final = Board(
                     (Query(one("relay_queue_jobs", by="queue, state"), "{{queue}}: {{state}}"),),
                 ),
                 Panel("timeseries", "Clock skew", (Query(one("relay_clock_skew_seconds"), "greatest"),), unit="s"),
+                Panel(
+                    "timeseries",
+                    "Shifts by their end",
+                    (Query(rate("relay_shifts_total", by="queue, ended"), "{{queue}}: {{ended}}"),),
+                    unit="ops",
+                    description="failed, hung: see the log's line `shift failed`. cut_off: a process had to end.",
+                ),
+                Panel(
+                    "timeseries",
+                    "Jobs refused",
+                    (Query(rate("relay_jobs_refused_total", by="queue, reason"), "{{queue}}: {{reason}}"),),
+                    unit="ops",
+                    description="Not ours, but for expired: somebody else writes into the queues.",
+                ),
             ),
         ),
         Row(
