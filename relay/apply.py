@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -149,7 +149,10 @@ def _resolved(kind: str, row: Mapping[str, Any], secret: Callable[[Any], str]) -
             found[name] = {header: secret(text) for header, text in value.items()}
         elif value is not None:
             found[name] = secret(value)
-    return found
+    if isinstance(found.get("retry_schedule"), list):
+        found["retry_schedule"] = ",".join(map(str, found["retry_schedule"]))
+    # YAML takes an unquoted time for one; the API takes text.
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in found.items()}
 
 
 def _secret(reference: Any, environ: Mapping[str, str], folder: Path) -> str:

@@ -37,18 +37,32 @@ async def get_list(call: Call) -> Reply:
     place = None if query.cursor is None else cursors.decode(query.cursor, bound, kinds=[int, str])
     status = None if query.status is None else State(query.status)
     since = 0 if query.since is None else first_at(epoch_ms(parse_moment(query.since)))
-    subscriptions = await all_reached(call)
-    names = list(subscriptions) if query.subscription is None else [n for n in subscriptions if n == query.subscription]
+    names = await _names(call)
+    if query.subscription is not None:
+        names = [name for name in names if name == query.subscription]
     if query.event is not None:
         found = await _of_event(call, query.event, names)
         found = [each for each in found if each.made >= since and status in (None, each.record.state)]
-        return Reply(body=DeliveryPage(data=await rows(call.services, found), next_cursor=None))
+        found.sort(key=lambda each: (-each.made, each.subscription_id))
+        if place is not None:
+            found = [each for each in found if (-each.made, each.subscription_id) > (-place[0], place[1])]
+        here, more = found[: query.limit], len(found) > query.limit
+        following = cursors.encode(bound, [here[-1].made, here[-1].subscription_id]) if more else None
+        return Reply(body=DeliveryPage(data=await rows(call.services, here), next_cursor=following))
     page = await call.services.deliveries.newest(
         names, limit=query.limit, after=None if place is None else Cursor(*place), status=status, since=since
     )
     shown = [each for each in page.deliveries if sees_brand(call.principal, each.brand)]
     following = None if page.next is None else cursors.encode(bound, [page.next.made, page.next.subscription_id])
     return Reply(body=DeliveryPage(data=await rows(call.services, shown), next_cursor=following))
+
+
+async def _names(call: Call) -> list[str]:
+    """Subscriptions within reach; for the operator also those that are deleted, as long as their deliveries are kept."""
+    names = list(await all_reached(call))
+    if call.principal.role != "partner":
+        names += await call.services.maintenance.gone_lanes()
+    return names
 
 
 async def _of_event(call: Call, event_id: str, names: list[str]) -> list[Delivery]:

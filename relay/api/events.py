@@ -135,7 +135,8 @@ async def get_one(call: Call) -> Reply:
     (event,) = [None] if position is None else await services.log.at([position])
     if event is None:
         raise not_found("event")
-    deliveries = await services.deliveries.of_event(event.position, await services.subscriptions.all())
+    names = [*(await services.subscriptions.all()), *(await services.maintenance.gone_lanes())]
+    deliveries = await services.deliveries.of_event(event.position, names)
     shown_rows = [row.model_dump(mode="json") for row in await rows(services, deliveries)]
     return Reply(body={**shown(event), "deliveries": shown_rows})
 

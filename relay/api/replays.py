@@ -113,8 +113,6 @@ async def create(call: Call) -> Reply:
 
 
 async def _check_state(call: Call, subscription: Subscription) -> None:
-    if subscription.status == "disabled":
-        raise ProblemError("conflict", "The subscription is disabled: resume it first.")
     for other in (await call.services.replay_store.all()).values():
         if other.value.subscription_id == subscription.id and other.value.status == "running":
             raise ProblemError(

@@ -25,7 +25,7 @@ from relay.core.signing import parse_private_key, parse_secret
 from relay.core.subscriptions import PATTERNS
 
 MAX_CONCURRENCY: Final = 500
-MAX_AGE: Final = ("1s", "365d")
+MAX_AGE: Final = ("100ms", "365d")
 OVERLAP: Final = ("0s", "30d")
 DEFAULT_OVERLAP: Final = "24h"
 

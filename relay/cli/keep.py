@@ -23,7 +23,7 @@ from relay.supervise.up import redis_at_hand
 
 
 @main.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Print the difference and change nothing.")
 @click.option("--prune", is_flag=True, help="Remove what the file lacks, of the kinds that it speaks of.")
 @as_json_option

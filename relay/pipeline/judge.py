@@ -9,7 +9,7 @@ from typing import Any, Final
 from relay.clopos.feeds import FeedSource
 from relay.clopos.rowkeys import RowKey, row_key
 from relay.clopos.schema import BadRow, RawRow, bad_row, read_row
-from relay.core.changes import Change, compare
+from relay.core.changes import Change, Feed, compare
 from relay.core.digests import content_digest
 from relay.core.errors import CorruptStateError, RowUnreadable
 from relay.core.normalize import NORMALIZER_VERSION
@@ -247,7 +247,8 @@ def _change(
     if removed:
         return None if before is None else compare(source.feed, before, None, removed=True)
     if head is None:
-        if _is_memory(int(thing["id"]), rules) and not _is_wanted(thing, rules.announce_since):
+        wanted = source.feed is Feed.ORDERS and _is_wanted(thing, rules.announce_since)
+        if _is_memory(int(thing["id"]), rules) and not wanted:
             return None
         older = not rules.first_look and int(thing["id"]) <= rules.memory_id
         return compare(source.feed, None, thing, unknown_before=older)

@@ -12,7 +12,6 @@ from relay.core.changes import Feed, compare
 from relay.core.deliveries import State
 from relay.core.errors import InvalidError, NotFoundError, Problem
 from relay.core.events import Draft, Origin, StoredEvent, draft, rfc3339
-from relay.core.orders import is_open
 from relay.core.subscriptions import Router, matches
 from relay.pipeline.commit import queue_of
 from relay.pipeline.judge import OPEN
@@ -28,6 +27,9 @@ from relay.store.subscriptions import Subscription, SubscriptionStore
 
 STEP = 500
 """Deliveries queued at once."""
+
+ENDED = frozenset({"delivered", "cancelled"})
+"""Statuses of orders that a subscription which starts with the open ones is not told of."""
 
 MOST = 100_000
 """Deliveries of one replay."""
@@ -340,7 +342,7 @@ class Past:
             events = [
                 (_draft_of(scope, order_id, head, known), head.sequence, None)
                 for (order_id, head), known in zip(heads.items(), objects, strict=True)
-                if known is not None and is_open(known.object)
+                if known is not None and known.object["status"] not in ENDED
             ]
             if events:
                 positions += await self._log.append_for(subscription.id, events)

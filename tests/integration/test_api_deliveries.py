@@ -255,10 +255,11 @@ async def test_a_replay_of_nothing_that_is_there_is_refused(api: Api, body: obje
     assert pointers(await api.admin.post(f"/v1/subscriptions/{made['id']}/replay", json=body)) == where
 
 
-async def test_a_disabled_subscription_is_not_replayed_to(api: Api) -> None:
+async def test_a_replay_to_a_disabled_subscription_queues_up(api: Api) -> None:
     made = await api.subscription(enabled=False)
-    refused = await api.admin.post(f"/v1/subscriptions/{made['id']}/replay", json={})
-    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    started = await api.admin.post(f"/v1/subscriptions/{made['id']}/replay", json={})
+    assert started.status_code == 202
+    assert (await api.admin.get(f"/v1/subscriptions/{made['id']}")).json()["state"]["status"] == "disabled"
 
 
 async def test_a_partner_does_not_replay_anothers_event_nor_see_its_replay(api: Api) -> None:
