@@ -58,7 +58,7 @@ async def get_list(call: Call) -> Reply:
 
 
 async def _names(call: Call) -> list[str]:
-    """Subscriptions within reach; for the operator also those that are deleted, as long as their deliveries are kept."""
+    """Subscriptions within reach; for the operator also deleted ones, as long as their deliveries are kept."""
     names = list(await all_reached(call))
     if call.principal.role != "partner":
         names += await call.services.maintenance.gone_lanes()
