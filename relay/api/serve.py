@@ -239,7 +239,6 @@ def services_of(relay: Relay) -> Services:
         past=relay.past,
         sessions=SessionStore(relay.redis),
         activity=Activity(relay.redis),
-        presence=stores.presence,
         endpoints=relay.endpoints,
         sender=relay.sender,
         ignorer=relay.ignorer,

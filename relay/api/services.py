@@ -25,7 +25,6 @@ from relay.store.idempotency import IdempotencyStore
 from relay.store.lane_log import LaneLog
 from relay.store.log import Log
 from relay.store.maintenance import Maintenance
-from relay.store.presence import Presence
 from relay.store.replays import ReplayStore
 from relay.store.sessions import SessionStore
 from relay.store.snapshots import SnapshotStore
@@ -75,7 +74,6 @@ class Services:
     past: Past
     sessions: SessionStore
     activity: Activity
-    presence: Presence
     endpoints: Endpoints
     sender: Sender
     ignorer: Ignorer

@@ -23,7 +23,7 @@ def test_an_order_reads_as_its_source_states_it() -> None:
         ("Total", "not stated by Clopos"),
     ]
     assert (view.status, view.source_status, view.currency) == ("accepted", "RECEIVED", "AZN")
-    assert ("Placed", "2026-02-02 13:45:53 UTC") in [(fact.label, fact.value) for fact in view.times]
+    assert ("Placed", "2026-02-02 13:45:53 on Clopos' clock") in [(fact.label, fact.value) for fact in view.times]
 
 
 def test_who_ordered_is_kept_back_unless_asked_for() -> None:

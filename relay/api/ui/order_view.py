@@ -209,5 +209,5 @@ def _brief(value: Any) -> str:
 
 
 def _clopos_time(text: str) -> str:
-    """Clopos' own spelling of a time, without the parts of a second that are always 0."""
-    return text.replace("T", " ").replace(".000000Z", " UTC")
+    """Clopos' own clock, without zone: what it calls UTC is its restaurant's time in some fields."""
+    return text.replace("T", " ").removesuffix("Z").removesuffix(".000000") + " on Clopos' clock"

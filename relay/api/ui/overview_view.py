@@ -98,7 +98,7 @@ def overview(
         verdict=verdict,
         findings=tuple(found),
         tiles=tuple(tiles),
-        brands=tuple(_brand_row(brand, now_ms) for brand in brands),
+        brands=tuple(sorted((_brand_row(brand, now_ms) for brand in brands), key=_row_need)),
         subscriptions=tuple(_subscription_row(each, now_ms) for each in _by_need(subscriptions, now_ms)),
         attempts=attempts_chart(slots),
     )
@@ -222,6 +222,11 @@ def _brand_row(brand: Mapping[str, Any], now_ms: int) -> BarRow:
         level=Level.IDLE if age_s is None else _age_level(age_s),
         detail=f"{venues}, {quota['remaining']} of {quota['limit']} requests left",
     )
+
+
+def _row_need(row: BarRow) -> tuple[int, float, str]:
+    """Those that need a look first, then the oldest looks."""
+    return row.badge.level.rank, -row.fill, row.name
 
 
 def _by_need(subscriptions: Sequence[Mapping[str, Any]], now_ms: int) -> list[Mapping[str, Any]]:
