@@ -8,6 +8,7 @@ from relay.clopos.schema import BadRow
 from relay.pipeline.requests import Requests
 from relay.store.connection import RedisError
 from relay.store.venues import (
+    BAD_ROWS_KEPT,
     BRAND_FIELD,
     HABITS_FIELD,
     BrandState,
@@ -102,6 +103,8 @@ class Notebook:
             digest = row.fingerprint.hex()
             known = self.found.bad.get(name)
             if known is not None and known.fingerprint == digest:
+                continue
+            if known is None and len(self.found.bad) >= BAD_ROWS_KEPT:
                 continue
             fresh += 1
             kept = SetAside(feed, venue_id, row.id, row.reason, digest, self.now_ms(), row.size_bytes)

@@ -6,11 +6,16 @@ from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
+from relay import logs
 from relay.core.cadence import Habits, OpenOrder, Rate
 from relay.store import keys
 from relay.store.commit import Fence
 from relay.store.scripts import Scripts
+
+BAD_ROWS_KEPT: Final = 200
+"""Rows set aside that are kept of a brand; further ones are counted only."""
 
 LEASE_MS: Final = 20_000
 """How long a brand stays with a worker that says nothing."""
@@ -231,7 +236,7 @@ class PollStore:
             bad: rows set aside, by name; likewise.
             counters: to add to the installation's.
         """
-        args: list[str | bytes | int | float] = [claim.fence.number, LEASE_MS, claim.brand]
+        args: list[str | bytes | int | float] = [claim.fence.number, LEASE_MS, claim.brand, BAD_ROWS_KEPT]
         for pairs in (list(fields.items()), list(bad.items()), list(counters)):
             args.append(len(pairs))
             for name, value in pairs:
@@ -292,11 +297,24 @@ class PollStore:
 
     async def found(self, brand: str, *, generation: str) -> Found:
         """Read all that is known of looking at a brand; nothing, where it was made anew since."""
+        names = (keys.poll_state(brand), keys.bad_rows(brand))
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hgetall(keys.poll_state(brand))
-            pipe.hgetall(keys.bad_rows(brand))
-            state, bad = await pipe.execute()
-        return decode(state, bad, generation=generation)
+            for name in names:
+                pipe.hgetall(name)
+            state, bad = await pipe.execute(raise_on_error=False)
+        return decode(
+            await self._or_nothing(names[0], state), await self._or_nothing(names[1], bad), generation=generation
+        )
+
+    async def _or_nothing(self, name: str, reply: Any) -> Any:
+        """A hash as read. What somebody put in its place is deleted: it is found out again by looking."""
+        if isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply):
+            logs.event("state discarded", level="error", reason="corrupt_state", key=name)
+            await self._redis.delete(name)
+            return {}
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
 def _fence(brand: str, number: int) -> Fence:

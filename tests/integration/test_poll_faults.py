@@ -397,7 +397,8 @@ async def test_a_stop_does_not_wait_for_a_look_that_takes_long(redis: Redis, red
             await rig.fault("hang")
 
             async def hanging() -> bool:
-                return sum(fault["struck"] for fault in (await rig.tell("GET", "/faults"))["faults"]) >= 2
+                struck = [fault["struck"] for fault in (await rig.tell("GET", "/faults"))["faults"]]
+                return bool(sum(struck) >= 2)
 
             await rig.until(hanging)
             began = time.monotonic()

@@ -90,6 +90,17 @@ async def test_polling_leaves_the_shares_of_commands_and_of_the_rest(redis: Redi
     assert (await grants(quota, Purpose.COMMAND))[0] == 15
 
 
+async def test_the_share_of_commands_stays_also_where_others_use_up_the_account(redis: Redis) -> None:
+    quota = opened(redis)
+    await quota.report(ACCOUNT, Said(remaining_of=Tier.BRAND, remaining=16, reset_s=60))
+    assert isinstance(await quota.acquire(ACCOUNT, Purpose.POLL), Granted)
+    for purpose in (Purpose.POLL, Purpose.REST):
+        asked = await quota.acquire(ACCOUNT, purpose)
+        assert isinstance(asked, WaitUntil)
+        assert asked.reason == "window"
+    assert (await grants(quota, Purpose.COMMAND))[0] == 15
+
+
 async def test_the_rest_gets_half_of_what_polling_leaves(redis: Redis) -> None:
     quota = opened(redis)
     assert (await grants(quota, Purpose.REST))[0] == 15 + 270 // 2
