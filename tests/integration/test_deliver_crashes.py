@@ -119,7 +119,7 @@ async def test_order_and_ledger_hold_whatever_is_cut_off(parts: Parts, redis_url
         await tell(parts, 8)
         await parts.scripts.load()
         proxy.fate = lambda _sent: draw.choices([Fate.PASSED, Fate.LOST, Fate.UNANSWERED], [8, 1, 1])[0]
-        for worker in range(20):
+        for worker in range(200):
             await parts.deliver(owner=f"worker-{worker}", lanes=lanes_through(parts, client))
             await parts.closes(subscription)
             if not (await parts.counts(subscription)).pending:
