@@ -37,10 +37,10 @@ from relay.sandbox.rows import order_text
 from relay.sandbox.serve import new_world
 from relay.store.commands import CommandStore
 from relay.store.connection import open_redis
+from relay.store.findings import FeedState
 from relay.store.quota import Granted, Purpose, QuotaStore
 from relay.store.snapshots import Scope
 from relay.store.tokens import TokenStore
-from relay.store.venues import FeedState
 from relay.supervise.redis_server import find_redis_server, redis_answers, redis_command
 from tests.integration.relays import Parts
 

@@ -19,9 +19,9 @@ from relay.store.brands import Brand
 from relay.store.counters import SUM
 from relay.store.documents import Stored
 from relay.store.figures import Figures
+from relay.store.findings import Found
 from relay.store.installation import Standing
 from relay.store.quota import QuotaState
-from relay.store.venues import Found
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 Sample = tuple[tuple[str, ...], float]

@@ -7,7 +7,7 @@ from typing import Final
 
 from relay.core.normalize import NORMALIZER_VERSION
 from relay.store.brands import Brand
-from relay.store.venues import FeedState, Found
+from relay.store.findings import FeedState, Found
 
 LIST_EVERY_MS: Final = 180_000
 STATIONS_EVERY_MS: Final = 60_000

@@ -5,7 +5,7 @@ from typing import Final
 
 from relay.clopos.advice import Reach, advice
 from relay.core.errors import CloposError, HeldBackError, SignInError, ThrottledError, UnknownThingError
-from relay.store.venues import BrandState, FeedState
+from relay.store.findings import BrandState, FeedState
 
 FAILING_AFTER: Final = 3
 """Failed requests in a row, over all venues, that make a brand failing. Refused credentials do at once."""

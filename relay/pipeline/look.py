@@ -13,8 +13,8 @@ from typing import Final
 from relay.clopos.rowkeys import RowKey
 from relay.pipeline.judge import Rules, moment
 from relay.pipeline.reading import Reader, Taken, Tally
+from relay.store.findings import FeedState
 from relay.store.quota import Granted
-from relay.store.venues import FeedState
 
 OVERLAP: Final = timedelta(seconds=120)
 """A row may turn up that late, its ``updated_at`` in the past, and is still seen soon."""

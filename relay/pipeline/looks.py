@@ -9,13 +9,13 @@ from relay.clopos.feeds import ORDERS, STATIONS, VENUES
 from relay.core.cadence import Outlook
 from relay.core.errors import CorruptStateError
 from relay.pipeline.errands import LIST_EVERY_MS, Chore, Errand, Errands, taken_with
-from relay.pipeline.judge import REMOVED, Rules, moment
+from relay.pipeline.judge import Rules, moment
+from relay.pipeline.lists import look_at_list
 from relay.pipeline.look import (
     FIRST_PAGES,
     FIRST_PAGES_OF_BRAND,
     OVERLAP,
     Pass,
-    look_at_all,
     look_at_latest,
     look_by_date,
     look_first,
@@ -24,12 +24,13 @@ from relay.pipeline.notebook import Notebook
 from relay.pipeline.one_look import Observer, Target
 from relay.pipeline.poll_context import PollContext
 from relay.pipeline.reading import Reader, Tally
-from relay.pipeline.reconcile import MISSING_AGAIN_MS, compare_recent, look_at_open, see_to_missing
+from relay.pipeline.reconcile import MISSING_AGAIN_MS, compare_recent, look_at_open
 from relay.pipeline.whole import cover_all, see_venues, tells_all
 from relay.store.brands import Brand
+from relay.store.findings import FeedState, VenueState
 from relay.store.quota import Granted, Purpose
 from relay.store.snapshots import Scope
-from relay.store.venues import Claim, FeedState, VenueState
+from relay.store.venues import Claim
 
 GAP_MS: Final = 120_000
 """Whoever has not looked for that long compares everything recent, too."""
@@ -288,7 +289,8 @@ class Looks:
         listed, now_ms = self._book.brand.listed, self._book.now_ms()
         tally = Tally()
         target = Target(source=VENUES, venue_id=None, state=listed, purpose=purpose)
-        if await self._look_at_list(target, tally, grant=grant, now_ms=now_ms):
+        rules = self._rules(listed)
+        if await look_at_list(self.observer, target, rules, tally=tally, grant=grant, now_ms=now_ms):
             things = await self._ctx.snapshots.all_objects(Scope(self._claim.brand, None, VENUES.feed.value))
             self._book.brand.venues = {
                 venue_id: things[venue_id].object.get("name") for venue_id in sorted(tally.ids & things.keys())
@@ -299,26 +301,9 @@ class Looks:
     async def _stations(self, venue_id: int, grant: Granted) -> None:
         state = self._book.found.venues[venue_id].stations
         target = Target(source=STATIONS, venue_id=venue_id, state=state, purpose=Purpose.REST)
-        await self._look_at_list(target, Tally(), grant=grant, now_ms=self._book.now_ms())
+        now_ms = self._book.now_ms()
+        await look_at_list(self.observer, target, self._rules(state), tally=Tally(), grant=grant, now_ms=now_ms)
         await self.observer.note(venues=[venue_id])
-
-    async def _look_at_list(self, target: Target, tally: Tally, *, grant: Granted | None, now_ms: int) -> bool:
-        """Read a list whole, and see to what is missing from it; False when that failed."""
-        rules, state = self._rules(target.state), target.state
-
-        async def look(reader: Reader) -> Pass:
-            done = await look_at_all(reader, state, rules, tally=tally, now_ms=now_ms, grant=grant)
-            heads = await reader.snapshots.all_heads(reader.scope)
-            known = {thing_id for thing_id, head in heads.items() if REMOVED not in head.flags}
-            expected = known if rules.only is None else known & rules.only
-            if not rules.silent:
-                await see_to_missing(reader, state, rules, tally=tally, expected=expected, asked=False)
-            return done
-
-        done = await self.observer.take(target, tally, look, began_ms=now_ms)
-        if done is not None:
-            state.looked_ms = now_ms
-        return done is not None
 
     async def _compare(self, venue_id: int, grant: Granted) -> None:
         """Compare a venue's recent orders with Clopos'."""

@@ -7,21 +7,18 @@ from typing import Final
 from relay.clopos.schema import BadRow
 from relay.pipeline.requests import Requests
 from relay.store.connection import RedisError
-from relay.store.venues import (
-    BAD_ROWS_KEPT,
+from relay.store.findings import (
     BRAND_FIELD,
     HABITS_FIELD,
     BrandState,
-    Claim,
     Found,
-    Noted,
-    PollStore,
     SetAside,
     bad_field,
     encode,
     orders_field,
     venue_field,
 )
+from relay.store.venues import BAD_ROWS_KEPT, Claim, Noted, PollStore
 
 HABITS_EVERY_MS: Final = 60_000
 

@@ -15,9 +15,10 @@ from relay.pipeline.notebook import Notebook
 from relay.pipeline.poll_context import PollContext
 from relay.pipeline.reading import Reader, Tally
 from relay.store.connection import RedisError
+from relay.store.findings import FeedState
 from relay.store.quota import Purpose
 from relay.store.snapshots import Scope
-from relay.store.venues import Claim, FeedState, Noted
+from relay.store.venues import Claim, Noted
 
 AFTER_REDIS_FAILED_MS = 1_000
 AFTER_OUR_FAULT_MS = 30_000

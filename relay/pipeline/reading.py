@@ -16,9 +16,9 @@ from relay.pipeline.commit import CommitReport, Committer, Proposal
 from relay.pipeline.judge import FORGOTTEN, OPEN, REMOVED, Judgement, Rules, judge, moment
 from relay.store.commands import CommandStore
 from relay.store.commit import Fence
+from relay.store.findings import FeedState
 from relay.store.quota import Granted, Purpose
 from relay.store.snapshots import Scope, SnapshotStore
-from relay.store.venues import FeedState
 
 CANCELLED: Final = "cancelled"
 """The status that a command through our API brings about."""

@@ -12,9 +12,9 @@ from relay.core.errors import UnknownThingError
 from relay.pipeline.judge import OPEN, REMOVED, Rules, moment
 from relay.pipeline.look import OVERLAP
 from relay.pipeline.reading import Reader, Tally
+from relay.store.findings import FeedState
 from relay.store.quota import Granted
 from relay.store.snapshots import Head
-from relay.store.venues import FeedState
 
 WINDOW: Final = timedelta(hours=24)
 """How far back, by ``created_at``, from the newest order; more after a gap."""

@@ -13,8 +13,8 @@ from relay.clopos.rowkeys import RowKey, row_key
 from relay.core.errors import RowUnreadable
 from relay.pipeline.judge import moment
 from relay.pipeline.reading import Reader, Tally
+from relay.store.findings import FeedState, VenueState
 from relay.store.quota import Granted
-from relay.store.venues import FeedState, VenueState
 
 ROWS: Final = 200
 VENUES_TO_TELL: Final = 2

@@ -8,8 +8,9 @@ from relay.core.operational import rfc3339
 from relay.store import keys
 from relay.store.brands import Brand
 from relay.store.documents import Stored
+from relay.store.findings import FeedState, Found, VenueState
 from relay.store.quota import Account, QuotaStore
-from relay.store.venues import FeedState, Found, PollStore, VenueState
+from relay.store.venues import PollStore
 
 FAILING_LOOKS: Final = 3
 """Failed looks in a row after which a venue's trouble is shown as the brand's error."""

@@ -27,11 +27,12 @@ from relay.store.brands import Brand
 from relay.store.commands import CommandStore
 from relay.store.counters import Counters
 from relay.store.documents import Stored, Write
+from relay.store.findings import Found
 from relay.store.log import Range
 from relay.store.positions import LARGEST
 from relay.store.quota import QuotaStore
 from relay.store.tokens import TokenStore
-from relay.store.venues import Found, PollStore
+from relay.store.venues import PollStore
 from tests.integration.relays import Parts
 
 BRAND = "openapitest"

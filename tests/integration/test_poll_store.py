@@ -7,8 +7,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from relay.store import keys
+from relay.store.findings import VenueState, encode, venue_field
 from relay.store.scripts import Scripts
-from relay.store.venues import BAD_ROWS_KEPT, PollStore, VenueState, encode, venue_field
+from relay.store.venues import BAD_ROWS_KEPT, PollStore
 
 BRAND = "openapitest"
 

@@ -160,7 +160,7 @@ async def test_a_worker_that_has_just_started_compares_everything_recent(redis: 
 
 
 def _encoded(value: Any) -> bytes:
-    from relay.store.venues import encode  # noqa: PLC0415  only here
+    from relay.store.findings import encode  # noqa: PLC0415  only here
 
     return encode(value)
 

@@ -13,7 +13,7 @@ from relay.core.errors import (
     UnknownThingError,
 )
 from relay.pipeline.failing import FAILING_AFTER, LONGEST_WAIT_MS, failed, try_again, went_well
-from relay.store.venues import BrandState, FeedState
+from relay.store.findings import BrandState, FeedState
 
 NOW_MS = 1_000_000
 TIMEOUT = NoAnswerError("no answer", reason="timeout")
