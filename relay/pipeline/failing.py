@@ -47,8 +47,8 @@ def failed(brand: BrandState, feed: FeedState, error: CloposError, *, now_ms: in
     Returns:
         The turn, if the brand counts as failing from now on.
     """
-    if isinstance(error, HeldBackError) and error.reason.startswith("quota_"):
-        _wait_for_quota(brand, feed, error, now_ms)
+    if isinstance(error, HeldBackError) and _is_no_failure(error):
+        _wait(brand, feed, error, now_ms)
         return None
     known = advice(error)
     spread = 0.5 + draw
@@ -69,17 +69,23 @@ def failed(brand: BrandState, feed: FeedState, error: CloposError, *, now_ms: in
     if brand.failing_ms:
         brand.reason, brand.message = error.reason, known.words
         return None
-    if brand.failures < FAILING_AFTER and not isinstance(error, SignInError | HeldBackError):
+    refused = isinstance(error, SignInError) or (isinstance(error, HeldBackError) and known.reach is not Reach.VENUE)
+    if brand.failures < FAILING_AFTER and not refused:
         return None
     brand.reason, brand.message = error.reason, known.words
     brand.failing_ms = now_ms
     return Turn(True, known.words, now_ms)
 
 
-def _wait_for_quota(brand: BrandState, feed: FeedState, error: HeldBackError, now_ms: int) -> None:
-    """Wait for the quota, which is no failure: of this look's purpose, or of the whole brand where it is blocked."""
+def _is_no_failure(error: HeldBackError) -> bool:
+    """Whether it was just not the moment: the quota, or a look that began before the brand was changed."""
+    return error.reason == "stale" or error.reason.startswith("quota_")
+
+
+def _wait(brand: BrandState, feed: FeedState, error: HeldBackError, now_ms: int) -> None:
+    """Wait, this feed; or the whole brand where its quota is blocked."""
     until_ms = now_ms + round(error.wait_s * 1000) + 50
-    if error.reason in ("quota_window", "quota_pace"):
+    if error.reason in ("quota_window", "quota_pace", "stale"):
         feed.retry_ms = until_ms
     else:
         brand.retry_ms = until_ms
