@@ -63,9 +63,8 @@ def test_an_unknown_venue_harms_nobody_else() -> None:
     assert feed.retry_ms - NOW_MS == 300_000
 
 
-def test_the_quota_says_how_long_to_wait() -> None:
-    for error in (ThrottledError("no", wait_s=37), HeldBackError("no", reason="quota_blocked", wait_s=37)):
-        assert 37_000 <= fail(error)[0].retry_ms - NOW_MS <= 37_100
+def test_a_429_says_how_long_to_wait() -> None:
+    assert 37_000 <= fail(ThrottledError("no", wait_s=37))[0].retry_ms - NOW_MS <= 37_100
 
 
 def test_what_stops_the_way_to_clopos_stops_the_brand() -> None:
@@ -95,3 +94,24 @@ def test_an_operator_may_have_it_tried_again_at_once() -> None:
     try_again(brand, [feed])
     assert (brand.retry_ms, feed.retry_ms) == (0, 0)
     assert brand.failing_ms
+
+
+def test_a_look_that_began_before_the_brand_was_changed_is_repeated_without_a_word() -> None:
+    brand, feed, turns = fail(HeldBackError("changed", reason="stale", wait_s=0.2), 5)
+    assert 200 <= feed.retry_ms - NOW_MS <= 300
+    assert (brand, feed.failures, any(turns)) == (BrandState(), 0, False)
+
+
+def test_waiting_for_the_quota_is_no_failure() -> None:
+    brand, feed, turns = fail(HeldBackError("no", reason="quota_blocked", wait_s=37), 5)
+    assert 37_000 <= brand.retry_ms - NOW_MS <= 37_100
+    assert (brand.failures, feed.failures, any(turns)) == (0, 0, False)
+    brand, feed, turns = fail(HeldBackError("no", reason="quota_window", wait_s=7), 5)
+    assert 7_000 <= feed.retry_ms - NOW_MS <= 7_100
+    assert (brand.retry_ms, brand.failures, any(turns)) == (0, 0, False)
+
+
+def test_a_sign_in_that_failed_in_another_worker_is_known_here_and_as_bad() -> None:
+    brand, _, turns = fail(HeldBackError("no", reason="credentials", wait_s=12))
+    assert turns == [True]
+    assert 12_000 <= brand.retry_ms - NOW_MS <= 12_100
