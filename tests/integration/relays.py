@@ -28,7 +28,7 @@ from relay.pipeline.endpoints import Endpoints
 from relay.pipeline.replay import Past, Replays
 from relay.pipeline.stop import ShiftReport, Stop
 from relay.pipeline.subscriptions import SubscriptionLife
-from relay.pipeline.sweep import TASKS, MaintainContext
+from relay.pipeline.sweep import TASKS, MaintainContext, maintain_shift
 from relay.store import keys
 from relay.store.brands import Brand, BrandStore
 from relay.store.commit import CommitStore
@@ -274,6 +274,7 @@ class Parts:
                 raw=None,
                 fingerprint="00",
                 flags="o" if is_open(thing) else "",
+                settled=not is_open(thing),
                 change=compare(Feed.ORDERS, None if known is None else known.object, thing),
             )
             for thing, head, known in zip(things, heads, objects, strict=True)
@@ -309,6 +310,15 @@ class Parts:
         """Run background tasks once."""
         for name in tasks:
             await TASKS[name](self.maintain_context(**changes), Stop(time.monotonic, 30))
+
+    async def maintain(self, **changes: Any) -> ShiftReport:
+        """Run every background task that is due, as a worker does."""
+        return await maintain_shift(self.maintain_context(**changes), owner="maintainer", stop=Stop(time.monotonic, 30))
+
+    @staticmethod
+    def orders_of(brand: str, venue_id: int = 1) -> Scope:
+        """Where the orders of one venue are kept."""
+        return Scope(brand, venue_id, "orders")
 
     def context(self, sender: Sender, **changes: Any) -> DeliverContext:
         made = DeliverContext(
