@@ -91,7 +91,7 @@ class Partner:
             self.arrived.notify_all()
         return await self.answer(call)
 
-    async def got(self, count: int, timeout_s: float = 10) -> list[Call]:
+    async def got(self, count: int, timeout_s: float = 30) -> list[Call]:
         """Wait until it has got so many requests."""
         async with asyncio.timeout(timeout_s), self.arrived:
             await self.arrived.wait_for(lambda: len(self.calls) >= count)
