@@ -1,14 +1,15 @@
 """How are brands, subscriptions and keys kept: one document each, changed only by who has read it?"""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
 
-from relay.core.errors import ConflictError, NotFoundError
+from relay import logs
+from relay.core.errors import ConflictError, CorruptStateError, NotFoundError
 from relay.store import keys
 from relay.store.scripts import Scripts
 
@@ -67,6 +68,7 @@ class Documents(Generic[T]):
         self._noun = kind
         self._decoder = msgspec.json.Decoder(model)
         self._encoder = msgspec.json.Encoder()
+        self._complained: dict[str, bytes] = {}
 
     @property
     def epoch_key(self) -> str:
@@ -78,23 +80,25 @@ class Documents(Generic[T]):
         return int(await self._redis.get(self.epoch_key) or 0)
 
     async def get(self, document_id: str) -> Stored[T] | None:
-        """One document, or None."""
+        """One document, or None.
+
+        Raises:
+            CorruptStateError: it cannot be read.
+        """
         found = await self._redis.hget(self._hash, document_id)
         return None if found is None else self._decode(document_id, found)
 
     async def all(self) -> dict[str, Stored[T]]:
-        """Every document, by id, in the order of their ids."""
-        found = await self._redis.hgetall(self._hash)
-        return {key.decode(): self._decode(key.decode(), value) for key, value in sorted(found.items())}
+        """Every document that can be read, by id, in the order of their ids."""
+        return self._decode_all(await self._redis.hgetall(self._hash))
 
     async def snapshot(self) -> tuple[int, dict[str, Stored[T]]]:
-        """The epoch and every document, as of one moment."""
+        """The epoch and every document that can be read, as of one moment."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.get(self.epoch_key)
             pipe.hgetall(self._hash)
             epoch, found = await pipe.execute()
-        documents = {key.decode(): self._decode(key.decode(), value) for key, value in sorted(found.items())}
-        return int(epoch or 0), documents
+        return int(epoch or 0), self._decode_all(found)
 
     async def id_of(self, name: str) -> str | None:
         """Id of the document with that name."""
@@ -187,9 +191,27 @@ class Documents(Generic[T]):
             raise VersionMismatch("it was changed since you read it: read it again and repeat the change")
         raise NameTaken(f"a {self._noun} with this {'id' if status == 0 else 'name'} exists already")
 
+    def _decode_all(self, found: Mapping[bytes, bytes]) -> dict[str, Stored[T]]:
+        """Read all; one that cannot be read stops no other."""
+        documents: dict[str, Stored[T]] = {}
+        for key, text in sorted(found.items()):
+            document_id = key.decode(errors="replace")
+            try:
+                documents[document_id] = self._decode(document_id, text)
+            except CorruptStateError as error:
+                if self._complained.get(document_id) != text:  # once, and again when it has changed
+                    self._complained[document_id] = text
+                    logs.event("document unreadable", level="error", exc=error, kind=self._noun, id=document_id)
+        return documents
+
     def _decode(self, document_id: str, found: bytes) -> Stored[T]:
         version, _, document = found.partition(b" ")
-        return Stored(document_id, int(version), self._decoder.decode(document))
+        try:
+            return Stored(document_id, int(version), self._decoder.decode(document))
+        except (ValueError, msgspec.DecodeError):
+            raise CorruptStateError(
+                f"the {self._noun} {document_id} cannot be read: put it back, or delete it"
+            ) from None
 
 
 def stamp_placeholder() -> str:

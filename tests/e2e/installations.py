@@ -209,6 +209,10 @@ class Installation:
 
     # ---- the oracle ----
 
+    def calls(self, since: int = 0) -> list[Call]:
+        """Requests of the partner's subscription."""
+        return [call for call in self.partner.calls[since:] if call.headers["relay-subscription"] == self.subscription]
+
     def truth(self) -> dict[str, list[str]]:
         """Every status that each order of traffic truly had, by subject."""
         found: dict[str, list[str]] = defaultdict(list)
@@ -220,7 +224,7 @@ class Installation:
     def told(self) -> dict[str, str]:
         """The last status that the partner knows of each order."""
         newest: dict[str, dict[str, Any]] = {}
-        for call in self.partner.calls:
+        for call in self.calls():
             event = call.event
             if event["sequence"] >= newest.get(event["subject"], event)["sequence"]:
                 newest[event["subject"]] = event
@@ -249,9 +253,9 @@ class Installation:
             try:
                 async with self.api() as client:
                     answer = await client.get("/v1/ledger")
-                found = answer.json()
-                return answer.is_success and found["pending"] == 0 and found["unaccounted"] == 0
-            except (httpx.HTTPError, ValueError):
+                rows = [row for row in answer.json()["subscriptions"] if row["subscription"] == self.subscription]
+                return all(row["pending"] == 0 and row["unaccounted"] == 0 for row in rows)
+            except (httpx.HTTPError, ValueError, KeyError):
                 return False
 
         await until(ledger_closes, timeout_s=timeout_s)
@@ -275,7 +279,7 @@ class Installation:
         firsts: dict[str, list[int]] = defaultdict(list)
         seen: set[str] = set()
         webhook = Webhook(SECRET)
-        calls = self.partner.calls[since:]
+        calls = self.calls(since)
         for call in calls:
             same: Any = call.event["data"] if went_back else call.body
             assert bodies.setdefault(call.id, same) == same, f"I2: {call.id} came with two bodies"

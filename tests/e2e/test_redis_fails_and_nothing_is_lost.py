@@ -239,6 +239,58 @@ async def test_it_takes_no_more_clients(scene: Scene) -> None:
             await scene.redis.config_set("maxclients", "10000")
 
 
+GARBAGE = {
+    "a subscription's document": ("relay:doc:subscription", "sub_garbage", "not json"),
+    "a brand's document": ("relay:doc:brand", "garbage", "1 {}"),
+    "another lane": ("relay:lane:{other}", None, "garbage"),
+    "another lane's queue": ("relay:lane:{other}:ready", None, "garbage"),
+    "another lane's records": ("relay:lane:{other}:dlv", None, "garbage"),
+    "what polling found": ("relay:polls:openapitest:state", None, "garbage"),
+    "the wake": ("relay:wake:deliver", None, "garbage"),
+    "the clock": ("relay:clock", None, "garbage"),
+    "RQ's queue": ("rq:queue:relay-deliver", None, "garbage"),
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+async def test_somebody_writes_garbage_into_it(scene: Scene, other: str, what: str) -> None:
+    key, field, value = GARBAGE[what]
+    key = key.format(other=other)
+    async with scene.trouble():
+        if field is None:
+            await scene.redis.set(key, value)
+        else:
+            await scene.redis.hset(key, field, value)
+            await scene.redis.incr(f"{key}:epoch")
+        try:
+            received = len(scene.relay.calls())
+            await until(lambda: delivers(scene, received + 10), timeout_s=30)
+            async with scene.relay.api() as client:
+                for path in ("/v1/brands", "/v1/subscriptions", "/metrics"):
+                    assert (await client.get(path)).status_code == httpx.codes.OK
+        finally:
+            if field is None:
+                await scene.redis.delete(key)
+            else:
+                await scene.redis.hdel(key, field)
+                await scene.redis.incr(f"{key}:epoch")
+
+
+async def delivers(scene: Scene, count: int) -> bool:
+    """Whether the partner has received so many requests."""
+    return len(scene.relay.calls()) >= count
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def other(scene: Scene) -> AsyncIterator[str]:
+    """Another subscription."""
+    async with scene.relay.api() as client:
+        made = await client.post("/v1/subscriptions", json={"url": scene.relay.partner.url, "event_types": ["order.*"]})
+        subscription: str = made.json()["id"]
+        yield subscription
+        await client.delete(f"/v1/subscriptions/{subscription}")
+
+
 async def test_keys_of_rq_vanish_all_the_time(scene: Scene) -> None:
     async with scene.trouble():
         for _ in range(20):

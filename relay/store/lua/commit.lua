@@ -154,7 +154,14 @@ for index, change in ipairs(changes) do
 end
 call('SET', KEYS[1], text(stamp))
 
--- Wake: the owner of a lane by its own list, a lane that nobody owns by being due.
+-- Wake: the owner of a lane by its own list, a lane that nobody owns by being due. All is written by now: garbage in the
+-- place of a list must not make it look as if it were not.
+local function wake(list, most, what)
+  if call('LLEN', list) <= most then
+    call('RPUSH', list, what)
+    call('PEXPIRE', list, 60000)
+  end
+end
 local orphans = 0
 for sub, lane in pairs(lanes) do
   if lane and lane.matched > 0 then
@@ -162,11 +169,7 @@ for sub, lane in pairs(lanes) do
     call('HINCRBY', lane.stem, 'pending', lane.matched)
     if not lane.gate and lane.hold <= now_ms then
       if lane.owner and lane.till > now_ms then
-        local list = owner_stem .. lane.owner
-        if call('LLEN', list) < 1000 then
-          call('RPUSH', list, sub)
-          call('PEXPIRE', list, 60000)
-        end
+        pcall(wake, owner_stem .. lane.owner, 999, sub)
       else
         call('ZADD', KEYS[9], 'LT', text(now_ms), sub)
         orphans = orphans + 1
@@ -174,8 +177,5 @@ for sub, lane in pairs(lanes) do
     end
   end
 end
-if orphans > 0 and call('LLEN', shared_wake) == 0 then
-  call('RPUSH', shared_wake, '1')
-  call('PEXPIRE', shared_wake, 60000)
-end
+if orphans > 0 then pcall(wake, shared_wake, 0, '1') end
 return { '', results, orphans, corrupt }

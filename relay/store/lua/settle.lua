@@ -158,5 +158,5 @@ for index, lane in ipairs(cmsgpack.unpack(ARGV[2])) do
   end
   answers[index] = answer
 end
-write(KEYS[1], sums)
+pcall(write, KEYS[1], sums)  -- garbage in the place of counters must not stop deliveries
 return answers
