@@ -1,4 +1,4 @@
-"""A random life of one lane, held against a model that knows nothing of Redis: states, order, and a ledger that closes."""
+"""A lane's random life against a model: whatever is done to it, the ledger closes and order holds."""
 
 from __future__ import annotations
 
