@@ -310,9 +310,10 @@ class Figures:
 class Traffic:
     """Orders that are placed, accepted and delivered, until it is stopped; each change is noted with its time."""
 
-    def __init__(self, clopos: Running, *, per_s: float, seed: int = 7) -> None:
+    def __init__(self, clopos: Running, *, per_s: float, most_open: int = 4, seed: int = 7) -> None:
         self._world = clopos.world
         self._pause_s = 1 / per_s
+        self._most_open = most_open
         self._random = random.Random(seed)
         self._open: list[Order] = []
         self.changed_s: dict[tuple[str, str], float] = {}
@@ -334,7 +335,7 @@ class Traffic:
 
     def step(self) -> None:
         """Have one thing happen."""
-        if len(self._open) < 4 or self._random.random() < 0.4:
+        if len(self._open) < self._most_open or self._random.random() < 0.4:
             order = self._world.place(BRAND, 1)
             self._open.append(order)
         else:
