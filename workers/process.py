@@ -203,7 +203,8 @@ class _Process:
             except (RedisError, OSError) as error:
                 logs.event("redis away", level="warning", kind=self._post.kind, exc=error, again_in_s=wait_s)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await self._stop.wait()
                 wait_s = min(wait_s * 2, SLOWEST_RETRY_S)
             except Exception as error:  # noqa: BLE001  the main thread raises it
                 self._opened.set_exception(error)
@@ -229,7 +230,8 @@ class _Process:
         """Be counted among the workers until asked to stop, and not a moment longer."""
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), BEAT_S)
+                async with asyncio.timeout(BEAT_S):
+                    await self._stop.wait()
                 break
             with contextlib.suppress(RedisError, OSError):
                 await self._say_present(self._relay)

@@ -110,7 +110,8 @@ async def schedule(relay: Relay, stop: asyncio.Event, *, owner: str) -> None:
 
 async def _sleep(stop: asyncio.Event, timeout_s: float) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await stop.wait()
 
 
 async def _sleep_unless_nudged(relay: Relay, stop: asyncio.Event, timeout_s: float) -> None:

@@ -1,5 +1,7 @@
 """How is Redis opened, and which server is good enough?"""
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,10 +15,17 @@ from redis import UnixDomainSocketConnection as SyncUnixDomainSocketConnection
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 from redis.backoff import NoBackoff
 from redis.connection import parse_url as sync_parse_url
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as SyncRetry
 from redis.sentinel import Sentinel as SyncSentinel
 from redis.sentinel import SentinelConnectionPool as SyncSentinelConnectionPool
@@ -87,6 +96,8 @@ def open_redis(url: str, *, timeouts: Timeouts | None = None, max_connections: i
         ask: Any = _Sentinels  # redis-py has no types there
         connect: Any = _SentinelPool
         nodes = ask(list(sentinels.nodes), sentinel_kwargs=_of_sentinels(sentinels, limits))
+        found: Any = _FoundTlsConnection if sentinels.tls else _FoundConnection
+        options["connection_class"] = found
         return Redis.from_pool(connect(sentinels.name, nodes, **options, **_of_servers(sentinels)))
     check_redis_url(url)
     classes = {"unix": _UnixConnection, "rediss": _TlsConnection}
@@ -150,15 +161,52 @@ class _LeavesReplicas:
             raise
 
 
-class _Connection(_LeavesReplicas, Connection):
+class _MayBeCancelled:
+    """A connection whose send hears a cancellation.
+
+    redis-py sends under ``asyncio.wait_for``, which before Python 3.12 loses a cancellation that comes in the moment
+    the send is done: whoever cancelled a blocking pop then waits for it as long as it blocks.
+    """
+
+    async def send_packed_command(self, command: str | bytes | Iterable[bytes], check_health: bool = True) -> None:  # noqa: FBT001, FBT002
+        connection: Any = self  # one of redis-py's, by the class it is mixed into
+        if not connection.is_connected:
+            await connection.connect_check_health(check_health=False)
+        if check_health:
+            await connection.check_health()
+        packed = command.encode() if isinstance(command, str) else command
+        try:
+            async with asyncio.timeout(connection.socket_timeout):
+                connection._writer.writelines([packed] if isinstance(packed, bytes) else packed)  # noqa: SLF001
+                await connection._writer.drain()  # noqa: SLF001
+        except TimeoutError:
+            await connection.disconnect(nowait=True)
+            raise RedisTimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            await connection.disconnect(nowait=True)
+            raise RedisConnectionError(f"{error} while writing to socket") from error
+        except BaseException:
+            await connection.disconnect(nowait=True)  # half a command may have been sent
+            raise
+
+
+class _Connection(_LeavesReplicas, _MayBeCancelled, Connection):
     pass
 
 
-class _TlsConnection(_LeavesReplicas, SSLConnection):
+class _TlsConnection(_LeavesReplicas, _MayBeCancelled, SSLConnection):
     pass
 
 
-class _UnixConnection(_LeavesReplicas, UnixDomainSocketConnection):
+class _UnixConnection(_LeavesReplicas, _MayBeCancelled, UnixDomainSocketConnection):
+    pass
+
+
+class _FoundConnection(_MayBeCancelled, SentinelManagedConnection):
+    pass
+
+
+class _FoundTlsConnection(_MayBeCancelled, SentinelManagedSSLConnection):
     pass
 
 

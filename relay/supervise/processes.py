@@ -108,7 +108,8 @@ class Supervisor:
             if await condition():
                 return True
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.asked_to_stop.wait(), _READY_EVERY_S)
+                async with asyncio.timeout(_READY_EVERY_S):
+                    await self.asked_to_stop.wait()
         return False
 
     async def stop(self) -> None:
@@ -127,7 +128,8 @@ class Supervisor:
             for grace_s in self._children[name].grace_s:
                 _signal_group(process, signal.SIGTERM)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), grace_s)
+                    async with asyncio.timeout(grace_s):
+                        await process.wait()
                     break
             else:
                 logs.event("process killed", level="warning", process=name)

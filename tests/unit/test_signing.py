@@ -27,11 +27,16 @@ from relay.core.signing import (
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = '{"id":"evt_1","name":"Əli Ümüd"}'.encode()
-NOW_S = int(datetime.now(tz=UTC).timestamp())  # the judges read the machine's clock themselves
+NOW_S = 1_614_265_330
 
 # RFC 8032, section 7.1, test 1.
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 PUBLIC = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+
+
+def now_s() -> int:
+    """The time by the machine's clock, which the judges read themselves, and want no older than five minutes."""
+    return int(datetime.now(tz=UTC).timestamp())
 
 
 def headers(signature: str, *, webhook_id: str = "evt_1", timestamp_s: int = NOW_S) -> dict[str, str]:
@@ -46,14 +51,16 @@ def test_the_reference_vector_of_standard_webhooks_is_met() -> None:
 @given(st.binary(min_size=24, max_size=64), st.text(st.characters(codec="utf-8")))
 def test_both_reference_libraries_accept_what_is_signed(random_bytes: bytes, text: str) -> None:
     secret, body = new_secret(random_bytes), text.encode()
-    signed = headers(sign_v1([parse_secret(secret)], "evt_1", NOW_S, body))
+    time_s = now_s()
+    signed = headers(sign_v1([parse_secret(secret)], "evt_1", time_s, body), timestamp_s=time_s)
     standardwebhooks.Webhook(secret).verify(body, signed, json_parse=False)
     judge = svix.Webhook(secret)
-    assert judge.sign("evt_1", datetime.fromtimestamp(NOW_S, tz=UTC), text) == signed["webhook-signature"]
+    assert judge.sign("evt_1", datetime.fromtimestamp(time_s, tz=UTC), text) == signed["webhook-signature"]
 
 
 def test_svix_verifies_a_whole_request() -> None:
-    signed = headers(sign_v1([parse_secret(SECRET)], "evt_1", NOW_S, BODY))
+    time_s = now_s()
+    signed = headers(sign_v1([parse_secret(SECRET)], "evt_1", time_s, BODY), timestamp_s=time_s)
     svix.Webhook(SECRET).verify(BODY, signed)
     with pytest.raises(svix.WebhookVerificationError):
         svix.Webhook(SECRET).verify(BODY + b" ", signed)
@@ -61,11 +68,12 @@ def test_svix_verifies_a_whole_request() -> None:
 
 def test_during_a_rotation_holders_of_either_secret_verify() -> None:
     new, old = new_secret(b"n" * 32), new_secret(b"o" * 32)
-    signed = headers(sign_v1([parse_secret(new), parse_secret(old)], "evt_1", NOW_S, BODY))
+    time_s = now_s()
+    signed = headers(sign_v1([parse_secret(new), parse_secret(old)], "evt_1", time_s, BODY), timestamp_s=time_s)
     assert signed["webhook-signature"].count(" ") == 1
     for secret in (new, old):
         standardwebhooks.Webhook(secret).verify(BODY, signed)
-        assert verify([parse_secret(secret)], signed, BODY, now_s=NOW_S) is None
+        assert verify([parse_secret(secret)], signed, BODY, now_s=time_s) is None
 
 
 def test_a_private_key_signs_v1a_for_whoever_holds_the_public_one() -> None:
