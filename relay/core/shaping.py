@@ -7,14 +7,14 @@ what names or reaches a person, wherever the same text turns up. A raw row that 
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
 import orjson
 
+from relay.core.choices import check_choices
 from relay.core.errors import Problem
 
 MAX_REDACT: Final = 64
@@ -118,28 +118,8 @@ def check_redact(paths: Sequence[object]) -> list[Problem]:
     """
     if len(paths) > MAX_REDACT:
         return [Problem("", f"At most {MAX_REDACT} paths.")]
-    problems = []
-    seen: set[str] = set()
-    for index, path in enumerate(paths):
-        detail = _wrong_path(path, seen)
-        if detail is not None:
-            problems.append(Problem(f"/{index}", detail))
-        elif isinstance(path, str):
-            seen.add(path)
-    return problems
-
-
-def _wrong_path(path: object, seen: Collection[str]) -> str | None:
-    if not isinstance(path, str):
-        return "Must be a string: a path in data.order, such as customer.phone."
-    if path in ROUTING:
-        return "Tells what and where the order is and how it stands; it cannot be masked."
-    if path in seen:
-        return "Is there twice."
-    if path in SOURCES:
-        return None
-    near = get_close_matches(path[:64], SOURCES, n=1)
-    return "Is no path in data.order" + (f"; did you mean {near[0]}?" if near else ".")
+    barred = dict.fromkeys(ROUTING, "Tells what and where the order is and how it stands; it cannot be masked.")
+    return check_choices(paths, SOURCES, what="a path in data.order", example="customer.phone", barred=barred)
 
 
 def apply_shape(data: bytes, raw: bytes | None, shape: Shape) -> bytes:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
+from relay.core.choices import check_choices
 from relay.core.errors import Problem
 from relay.core.event_types import EVENT_TYPES, OPERATIONAL
 from relay.core.shaping import PLAIN, Shape, apply_shape, check_redact
@@ -44,26 +44,7 @@ def check_event_types(patterns: Sequence[object]) -> list[Problem]:
         return [Problem("", "Name at least one event type, such as order.*")]
     if len(patterns) > len(PATTERNS):
         return [Problem("", f"At most {len(PATTERNS)} event types, each once.")]
-    problems = []
-    seen: set[str] = set()
-    for index, pattern in enumerate(patterns):
-        detail = _wrong_pattern(pattern, seen)
-        if detail is not None:
-            problems.append(Problem(f"/{index}", detail))
-        elif isinstance(pattern, str):
-            seen.add(pattern)
-    return problems
-
-
-def _wrong_pattern(pattern: object, seen: set[str]) -> str | None:
-    if not isinstance(pattern, str):
-        return "Must be a string: an event type, such as order.created, or order.*, or *."
-    if pattern in seen:
-        return "Is there twice."
-    if pattern in _TYPES_BY_PATTERN:
-        return None
-    near = get_close_matches(pattern[:64], PATTERNS, n=1)
-    return "Is no event type" + (f"; did you mean {near[0]}?" if near else ".")
+    return check_choices(patterns, PATTERNS, what="an event type", example="order.created, or order.*, or *")
 
 
 def matches(patterns: Iterable[str], event_type: str) -> bool:

@@ -3,10 +3,7 @@
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from relay.egress.exchange import ObservedProtocol
+from typing import Final, Protocol
 
 
 class Stage(Enum):
@@ -16,6 +13,22 @@ class Stage(Enum):
     RESOLVING = "looking up the host name"
     CONNECTING = "connecting"
     ANSWERING = "waiting for the answer"
+
+
+class Observed(Protocol):
+    """A connection that sees what comes in on it.
+
+    Attributes:
+        exchanges: how many it has had.
+        status_code: of the present one's final status line, once it is in.
+        overrun: whether the peer was cut off for sending too much before that.
+        received: whether anything came in at all.
+    """
+
+    exchanges: int
+    status_code: int | None
+    overrun: bool
+    received: bool
 
 
 @dataclass(slots=True)
@@ -29,7 +42,7 @@ class Progress:
     """
 
     stage: Stage = Stage.QUEUED
-    protocol: "ObservedProtocol | None" = None
+    protocol: Observed | None = None
     number: int = 0
 
     @property
@@ -47,7 +60,7 @@ class Progress:
         """Whether a reused connection brought nothing at all: closed by the peer while it was idle."""
         return self.number > 1 and self.protocol is not None and not self.protocol.received
 
-    def connected(self, protocol: "ObservedProtocol") -> None:
+    def connected(self, protocol: Observed) -> None:
         """Go on over a connection; call before the exchange begins."""
         self.stage, self.protocol, self.number = Stage.ANSWERING, protocol, protocol.exchanges + 1
 
