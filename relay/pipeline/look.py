@@ -12,7 +12,8 @@ from typing import Final
 
 from relay.clopos.rowkeys import RowKey
 from relay.pipeline.judge import Rules, moment
-from relay.pipeline.reading import Reader, Taken, Tally
+from relay.pipeline.pages import Pages
+from relay.pipeline.reading import Reader, Tally
 from relay.store.findings import FeedState
 from relay.store.quota import Granted
 
@@ -74,6 +75,7 @@ async def look_at_latest(
     deep = _is_deep(state, now_ms)
     settled = now_ms - state.mark_ms > OVERLAP / timedelta(milliseconds=1)
     deeper = False
+    pages = Pages(tally)
     for number in range(1, MOST_PAGES + 2):
         if number > MOST_PAGES:
             deeper = True
@@ -90,7 +92,7 @@ async def look_at_latest(
             state.unsorted_ms = now_ms
             return Pass(again=True)
         times = [when for key in page.keys if (when := moment(key.updated_at)) is not None]
-        if _is_last(page, tally):
+        if pages.end_with(page):
             break
         if mark is not None and times:
             if not deep and not page.changed and (settled or times[-1] <= mark):
@@ -121,6 +123,7 @@ async def look_by_date(
     """
     today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
     window = [("date[0]", str(today - timedelta(days=2))), ("date[1]", str(today + timedelta(days=1)))]
+    pages = Pages(tally)
     for number in range(1, MOST_PAGES + 1):
         page = await reader.page(
             [*reader.source.newest_first, *window, ("page", str(number))],
@@ -130,7 +133,7 @@ async def look_by_date(
             rows=ROWS_OF_ALL,
             grant=grant if number == 1 else None,
         )
-        if _is_last(page, tally):
+        if pages.end_with(page):
             return Pass(again=tally.conflicts > 0)
     return Pass(again=tally.conflicts > 0, deeper=True)
 
@@ -150,6 +153,7 @@ async def look_first(
     rules = replace(rules, first_look=True, memory_id=max(heads, default=0))
     touched: list[datetime] = []
     memory_id = 0
+    pages = Pages(tally)
     for number in range(1, most_pages + 1):
         page = await reader.page(
             [*reader.source.latest_first, ("page", str(number))],
@@ -159,7 +163,7 @@ async def look_first(
             rows=ROWS_OF_ALL,
         )
         touched += [when for key in page.keys if (when := moment(key.updated_at)) is not None]
-        if _is_last(page, tally):
+        if pages.end_with(page):
             break
         if number == 1:
             # There is more than will be read, perhaps: the newest are read for sure, and tell where memory ends.
@@ -182,6 +186,7 @@ async def look_at_all(
     if first:
         heads = await reader.snapshots.all_heads(reader.scope)
         rules = replace(rules, first_look=True, memory_id=max(heads, default=0))
+    pages = Pages(tally)
     for number in range(1, FULL_LIST_PAGES + 1):
         page = await reader.page(
             [("page", str(number))] if reader.source.paged else [],
@@ -191,19 +196,12 @@ async def look_at_all(
             rows=ROWS_OF_ALL if reader.source.paged else 0,
             grant=grant if number == 1 else None,
         )
-        if not reader.source.paged or _is_last(page, tally):
+        if not reader.source.paged or pages.end_with(page):
             break
     if first:
         state.memory_id = max(tally.ids, default=0)
         state.first_ms = now_ms
     return Pass(again=tally.conflicts > 0)
-
-
-def _is_last(page: Taken, tally: Tally) -> bool:
-    """Whether no page follows. A page may be shorter than asked for, so only the total or an empty page tells."""
-    if not page.rows:
-        return True
-    return tally.total is not None and len(tally.ids) + len(tally.bad) + tally.strangers >= tally.total
 
 
 def _in_order(keys: Sequence[RowKey]) -> bool:

@@ -60,6 +60,11 @@ class Tally:
     touched: list[datetime] = field(default_factory=list)
     venues: "dict[int, Tally]" = field(default_factory=dict)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether as many rows came as Clopos says that there are."""
+        return self.total is not None and len(self.ids) + len(self.bad) + self.strangers >= self.total
+
     def add(self, found: Judgement, report: CommitReport) -> None:
         """Take in one page."""
         self.rows += len(found.keys) + len(found.bad)

@@ -11,6 +11,7 @@ from typing import Final
 from relay.core.errors import UnknownThingError
 from relay.pipeline.judge import OPEN, REMOVED, Rules, moment
 from relay.pipeline.look import OVERLAP
+from relay.pipeline.pages import Pages
 from relay.pipeline.reading import Reader, Tally
 from relay.store.findings import FeedState
 from relay.store.quota import Granted
@@ -86,8 +87,9 @@ async def _read_window(
     compared = Compared()
     newest: datetime | None = None
     covered = 0
+    pages = Pages(tally)
+    most = min(ROWS, state.limit)
     for number in range(1, MOST_PAGES + 1):
-        most = min(ROWS, state.limit)
         at = overlapping_page(covered, most) if most else PageAt(number, 0)
         page = await reader.page(
             [*reader.source.newest_first, ("page", str(at.number))],
@@ -97,11 +99,14 @@ async def _read_window(
             rows=at.rows,
             grant=grant if number == 1 else None,
         )
-        if not page.rows or (compared.lowest is None and _all_read(tally)):
+        ended = pages.end_with(page)
+        if not page.rows or (compared.lowest is None and tally.is_whole):
             compared.complete, compared.lowest = True, min((key.id for key in page.keys), default=compared.lowest)
             return compared
         if number == 1 and page.rows < at.rows:
-            state.limit = page.rows  # Clopos gives fewer than asked for: go by that from here on
+            most = page.rows  # Clopos gives fewer than asked for, or has no more
+            if tally.total is not None:
+                state.limit = most
         covered = max(covered, (at.number - 1) * at.rows + page.rows)
         if not page.keys:
             continue
@@ -110,7 +115,7 @@ async def _read_window(
         compared.lowest = min(*(key.id for key in page.keys), compared.lowest or page.keys[0].id)
         created = [when for key in page.keys if (when := moment(key.created_at)) is not None]
         newest = newest or max(created, default=None)
-        if _all_read(tally) or (newest is not None and created and created[-1] < newest - window):
+        if ended or (newest is not None and created and created[-1] < newest - window):
             compared.complete = True
             return compared
     return compared
@@ -147,10 +152,6 @@ def overlapping_page(covered: int, most: int) -> PageAt:
     # With few rows on a page there may be none that both overlaps and goes further.
     rows = max(rows for rows in range(1, most + 1) if covered % rows == 0)
     return PageAt(covered // rows + 1, rows)
-
-
-def _all_read(tally: Tally) -> bool:
-    return tally.total is not None and len(tally.ids) + len(tally.bad) + tally.strangers >= tally.total
 
 
 def _expected(heads: dict[int, Head], lowest: int) -> set[int]:
@@ -218,10 +219,11 @@ async def look_at_open(reader: Reader, rules: Rules, *, tally: Tally, open_ids: 
     Raises:
         StaleError, CloposError: see ``Reader.page``.
     """
+    pages = Pages(tally)
     for number in range(1, MOST_OPEN_PAGES + 1):
         if not open_ids - tally.ids:
             return
         params = [*reader.source.newest_first, ("page", str(number))]
         page = await reader.page(params, rules=rules, tally=tally, state=state, rows=ROWS)
-        if not page.rows or _all_read(tally):
+        if pages.end_with(page):
             return

@@ -21,8 +21,8 @@ def one(service: Service, text: str) -> Response:
 
 
 def many(service: Service, texts: Iterable[str], *, total: int | None = None) -> Response:
-    """A list of objects, given as JSON texts; without ``total`` where the list has none."""
-    counts = {} if total is None else {"total": total}
+    """A list of objects, given as JSON texts; without ``total`` where the list, or a switch, has none."""
+    counts = {} if total is None or not service.switches.list_total else {"total": total}
     sorts = {"sorts": list(SORTABLE)} if service.switches.live_envelope and total is not None else {}
     return _success(service, f'"data":[{",".join(texts)}]', counts | sorts)
 

@@ -94,7 +94,7 @@ def read_list(query_string: str, switches: Switches) -> ListQuery:
     sort_field, descending = _sort(given.get("sort", {}), switches)
     days = given.get("date", {})
     return ListQuery(
-        page=_positive(given.get("page", {}).get(""), 1),
+        page=1 if switches.ignore_page else _positive(given.get("page", {}).get(""), 1),
         limit=limit,
         status=None if switches.ignore_status_filter else given.get("status", {}).get("") or None,
         date_from=_day(days.get("0")),

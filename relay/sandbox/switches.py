@@ -29,6 +29,8 @@ class Switches:
         max_limit: most rows on a page.
         ignore_status_filter: ``status`` on orders has no effect.
         ignore_sort: ``sort`` has no effect; rows come by ``created_at``, newest first.
+        ignore_page: ``page`` has no effect; every page is the first.
+        list_total: lists say how many rows there are.
         list_scope: what an order list without ``x-venue`` covers: the token's venue, or all of the brand.
         updated_at: what a change writes: local time (+04) labelled ``Z`` (local, as in the documented rows), true UTC
             (honest), nothing when only the status changed (still), or one second less than before (backwards).
@@ -52,6 +54,8 @@ class Switches:
     max_limit: int = 200
     ignore_status_filter: bool = False
     ignore_sort: bool = False
+    ignore_page: bool = False
+    list_total: bool = True
     list_scope: str = "default_venue"
     updated_at: str = "local"
     empty_objects_as_lists: bool = False

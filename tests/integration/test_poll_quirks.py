@@ -51,6 +51,11 @@ async def agrees(rig: Rig, venue_id: int = 1) -> bool:
         {"max_limit": 60, "over_limit": "refuse"},
         {"max_limit": 3},
         {"ignore_sort": True},
+        {"ignore_page": True},
+        {"list_total": False},
+        {"list_total": False, "max_limit": 3},
+        {"list_total": False, "ignore_page": True},
+        {"list_total": False, "ignore_page": True, "ignore_sort": True},
         {"error_shape": "list"},
     ],
 )
@@ -73,6 +78,25 @@ async def test_an_orders_life_is_told_the_same_whatever_the_form(
         assert price is not None
         assert not price.endswith(".0000")
         assert await agrees(rig)
+
+
+@pytest.mark.parametrize("ignore_page", [False, True])
+async def test_a_list_that_does_not_tell_its_end_costs_a_few_pages(
+    redis: Redis, redis_url: str, *, ignore_page: bool
+) -> None:
+    async with rigged(redis, redis_url, **FAST | {"interval_ms": 60_000}) as rig:
+        await rig.tell("PUT", "/switches", list_total=False, ignore_page=ignore_page)
+        await rig.brand(venues=(1,))
+        async with rig.polling():
+
+            async def compared() -> bool:
+                found = await rig.found()
+                return 1 in found.venues and bool(found.venues[1].orders.compared_ms)
+
+            await rig.until(compared)
+            journal = await rig.tell("GET", "/journal?limit=10000")
+        pages = [request for request in journal["requests"] if request["path"].endswith("/orders")]
+        assert len(pages) <= 12
 
 
 async def test_an_unknown_status_is_passed_on(redis: Redis, redis_url: str) -> None:

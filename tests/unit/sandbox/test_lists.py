@@ -66,9 +66,10 @@ def test_a_limit_above_the_maximum_is_cut_down_or_refused() -> None:
         read_list("limit=500", Switches(over_limit="refuse"))
 
 
-def test_the_status_filter_and_the_sort_can_be_ignored() -> None:
+def test_the_status_filter_the_sort_and_the_page_can_be_ignored() -> None:
     assert read_list("status=PENDING", Switches(ignore_status_filter=True)) == ListQuery()
     assert read_list("sort[0]=id&sort[1]=1", Switches(ignore_sort=True)) == ListQuery()
+    assert read_list("page=3", Switches(ignore_page=True)) == ListQuery()
 
 
 def order(order_id: int, **fields: Any) -> Order:
