@@ -194,6 +194,17 @@ def _spoken(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def faults(*group: str) -> str:
+    """Rows of `reliability.yaml`: what goes wrong, what holds all the same, the tests that show it."""
+    told = yaml.safe_load((DOCS / "reliability.yaml").read_text(encoding="utf-8"))[" ".join(group)]
+    rows = []
+    for number, row in told.items():
+        holds = f"{row['holds']}. Shows in: {row['signal']}" if "signal" in row else row["holds"]
+        tests = [f"[`{name}`](../tests/{file})" for file, names in row["shown"].items() for name in names]
+        rows.append([number, row["fault"], holds, "<br>".join(tests), row.get("left", "holds")])
+    return table(["", "what goes wrong", "what holds", "shown by", "result, or what is not shown and why"], rows)
+
+
 # ---- for partners ----
 
 
@@ -304,6 +315,7 @@ PARTS: Final[Mapping[str, Callable[..., str]]] = {
     "errors of Redis": redis_errors,
     "errors of an attempt": attempt_errors,
     "schedule": schedule,
+    "faults": faults,
     "event types": event_types,
     "examples": examples,
     "example": example,
