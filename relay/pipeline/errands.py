@@ -60,6 +60,17 @@ class Errands:
         """Have a chore done as soon as the quota lets it."""
         self.at_once |= {(chore, venue_id) for venue_id in venue_ids}
 
+    def leave(self, found: Found) -> set[int]:
+        """Have what is compared at once and was not compared yet be due for whoever comes next; the venues."""
+        left = {
+            venue_id
+            for chore, venue_id in self.at_once
+            if chore is Chore.COMPARE and venue_id is not None and venue_id in found.venues
+        }
+        for venue_id in left:
+            found.venues[venue_id].orders.compared_ms = 0
+        return left
+
     def begin(self, errand: Errand) -> None:
         """Take note that an errand is being run."""
         self.at_once.discard((errand.chore, errand.venue_id))

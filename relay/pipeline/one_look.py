@@ -22,6 +22,8 @@ from relay.store.venues import Claim, Noted
 
 AFTER_REDIS_FAILED_MS = 1_000
 AFTER_OUR_FAULT_MS = 30_000
+EVENTS_NAMED = 50
+"""So many events a line of the log names; the log of events has them all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class Observer:
         self._book = book
         self.access: Access
         self.lost = False
-        self.last_note: Noted | None = None
+        self._last_note: Noted | None = None
         self.count = 0
 
     async def take(
@@ -149,6 +151,7 @@ class Observer:
             rows=tally.rows,
             known=tally.known,
             events=len(tally.events),
+            event_ids=[event_id for _, _, event_id, _, _ in tally.events[:EVENTS_NAMED]],
             silent=tally.silent,
             conflicts=tally.conflicts,
             set_aside=len(tally.bad),
@@ -185,4 +188,9 @@ class Observer:
         if noted is None:
             self.lost = True
         else:
-            self.last_note = noted
+            self._last_note = noted.after(self._last_note)
+
+    def take_note(self) -> Noted | None:
+        """Hand over what was told since the last call, when looks were written down."""
+        noted, self._last_note = self._last_note, None
+        return noted

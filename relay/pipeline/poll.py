@@ -129,7 +129,7 @@ class _Shift:
         if watched.lost:
             return
         try:
-            await self._ctx.polls.release(claim, due_in_ms=watched.due_in_ms)
+            await self._ctx.polls.release(claim, due_in_ms=watched.due_in_ms, asked=watched.asked)
         except RedisError as error:
             # The lease ends by itself.
             logs.event("brand not given back", level="warning", brand=claim.brand, exc=error)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from relay import logs
@@ -47,10 +47,12 @@ class Watched:
     Attributes:
         due_in_ms: when the brand is to be watched again; None: it is not.
         lost: another worker owns it by now.
+        asked: somebody wants a look now, and has not got it.
     """
 
     due_in_ms: int | None = 0
     lost: bool = False
+    asked: bool = False
 
 
 class BrandWatch:
@@ -100,10 +102,24 @@ class BrandWatch:
                 task.cancel()
             await asyncio.gather(*loops, *self._flying, return_exceptions=True)
             self.looks = self._looks.observer.count
-        if self._end is None or not self._end.lost:
-            with suppress(RedisError):
-                await self._noted(await self._book.write())
-        return self._end or Watched()
+        end = self._end or Watched()
+        return end if end.lost else await self._give_back(end)
+
+    async def _give_back(self, end: Watched) -> Watched:
+        """Write down the last of it, with what is left undone; whoever asks for a look meanwhile is not forgotten."""
+        told = self._looks.observer.take_note()
+        try:
+            noted = await self._book.write(venues=self._looks.errands.leave(self._book.found))
+            if noted is None:
+                return Watched(lost=True)
+            told = noted.after(told)
+            if told.went_back:
+                self._looks.compare_again()
+                self._looks.errands.leave(self._book.found)
+                await self._book.write_all()
+        except RedisError as error:
+            logs.event("look not noted", level="warning", brand=self._claim.brand, exc=error)
+        return replace(end, asked=self._asked or (told is not None and told.asked))
 
     async def _see_through(self, loops: list[asyncio.Task[None]]) -> None:
         """Wait until the watch is over; what is on its way then has a little time to get done, or is repeated."""
@@ -152,12 +168,15 @@ class BrandWatch:
         """Renew the lease when no look has done so, and hear what others want."""
         if self._asked:
             self._asked = False
-            if await self._still_ours():
-                self._go_on()
+            try:
+                if await self._still_ours():
+                    self._go_on()
+            except RedisError:
+                self._asked = True
+                raise
         if self._book.now_ms() - self._book.noted_ms >= RENEW_MS:
             await self._noted(await self._book.write())
-        await self._noted(self._looks.observer.last_note)
-        self._looks.observer.last_note = None
+        await self._noted(self._looks.observer.take_note())
 
     async def _noted(self, noted: Noted | None) -> None:
         if noted is None:

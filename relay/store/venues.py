@@ -1,7 +1,7 @@
 """Which worker looks at which brand, and where does it write down what it found?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -73,6 +73,17 @@ class Noted:
     first: bool
     went_back: bool
 
+    def after(self, earlier: "Noted | None") -> "Noted":
+        """Give this note with what an earlier one told that nobody has acted upon yet."""
+        if earlier is None:
+            return self
+        return replace(
+            self,
+            asked=self.asked or earlier.asked,
+            first=self.first or earlier.first,
+            went_back=self.went_back or earlier.went_back,
+        )
+
 
 class PollStore:
     """The looks' own keys: who looks, what was found."""
@@ -135,12 +146,18 @@ class PollStore:
         self._notes[claim.brand] = notes
         return Noted(now_ms, epoch, bool(asked), before is None, before is not None and notes <= before)
 
-    async def release(self, claim: Claim, *, due_in_ms: int | None) -> None:
-        """Give a brand back; None: it is not to be looked at any more."""
+    async def release(self, claim: Claim, *, due_in_ms: int | None, asked: bool = False) -> None:
+        """Give a brand back.
+
+        Args:
+            claim: the proof.
+            due_in_ms: when it is to be looked at again; None: not any more. If somebody has asked for a look, now.
+            asked: somebody had, and has not got it: whoever takes the brand next is told.
+        """
         await self._scripts.run(
             "poll_release",
             [claim.fence.lease_key, keys.POLLS_DUE],
-            [claim.fence.number, claim.brand, "" if due_in_ms is None else max(0, due_in_ms)],
+            [claim.fence.number, claim.brand, "" if due_in_ms is None else max(0, due_in_ms), int(asked)],
         )
 
     async def request(self, brand: str) -> bool:

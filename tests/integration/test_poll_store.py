@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from relay.store import keys
@@ -83,6 +84,38 @@ async def test_a_process_notices_that_redis_went_back_in_time_or_lost_all(redis:
     note = await polls.note(claim, fields={}, bad={}, counters=[])
     assert note is not None
     assert note.went_back
+
+
+@pytest.mark.parametrize("due_in_ms", [60_000, None])
+async def test_who_asks_while_a_brand_is_being_given_back_gets_a_look_at_once(
+    redis: Redis, due_in_ms: int | None
+) -> None:
+    polls = opened(redis)
+    await polls.ensure_due([BRAND])
+    (claim,) = (await polls.claim("one", most=1)).taken
+    assert not await polls.request(BRAND)
+    await polls.release(claim, due_in_ms=due_in_ms)
+    (again,) = (await polls.claim("one", most=1)).taken
+    assert again.asked
+    await polls.release(again, due_in_ms=due_in_ms)
+    assert (await polls.claim("one", most=1)).taken == ()
+
+
+async def test_what_an_owner_was_asked_and_did_not_do_is_left_to_the_next(redis: Redis) -> None:
+    polls = opened(redis)
+    await polls.ensure_due([BRAND])
+    (claim,) = (await polls.claim("one", most=1)).taken
+    await polls.request(BRAND)
+    asked = await polls.note(claim, fields={}, bad={}, counters=[])
+    then = await polls.note(claim, fields={}, bad={}, counters=[])
+    assert asked is not None
+    assert then is not None
+    assert (asked.asked, asked.first, then.asked, then.first) == (True, True, False, False)
+    both = then.after(asked)
+    assert (both.asked, both.first, both.now_ms) == (True, True, then.now_ms)
+    await polls.release(claim, due_in_ms=60_000, asked=both.asked)
+    (again,) = (await polls.claim("two", most=1)).taken
+    assert again.asked
 
 
 async def test_a_released_brand_is_due_when_it_says(redis: Redis) -> None:
