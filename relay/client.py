@@ -1,7 +1,7 @@
 """How is a relay spoken to from outside? By its admin API, with errors that say what to do. And a webhook handed on."""
 
 import ipaddress
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import quote, urlsplit
@@ -21,13 +21,15 @@ class ApiError(RelayError):
 
     Attributes:
         status: of its answer, None if there was none.
+        faults: pointer and detail of each thing that was wrong with what was sent, where it said so.
     """
 
     default_reason: ClassVar[str] = "api"
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None = None, faults: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         self.status = status
+        self.faults = tuple(faults)
 
 
 class Client:
@@ -97,7 +99,7 @@ class Client:
             ) from None
         if response.is_success:
             return _parsed(response.content) if response.content else None
-        raise ApiError(_refusal(response, self._url), status=response.status_code)
+        raise _refusal(response, self._url)
 
     async def each(
         self, path: str, params: Mapping[str, str | int | None] | None = None, *, at_most: int | None = None
@@ -168,17 +170,25 @@ def _parsed(content: bytes) -> Any:
         return None
 
 
-def _refusal(response: httpx.Response, url: str) -> str:
+def _refusal(response: httpx.Response, url: str) -> ApiError:
     """What an answer that is no success says, in a sentence or a few lines."""
-    if response.status_code == httpx.codes.UNAUTHORIZED:
-        return (
-            f"the relay at {url} does not know the token: set RELAY_TOKEN, or RELAY_DATA_DIR to where it keeps its own"
-        )
+    status = response.status_code
     problem = _parsed(response.content)
     if not isinstance(problem, dict) or "title" not in problem:
-        return f"{url} answered {response.status_code}, and not as a relay does: is RELAY_URL right?"
-    said = str(problem.get("detail") or problem["title"])
+        hint = ""
+        if response.is_redirect:
+            hint = f" (it leads on to {response.headers.get('location', 'nowhere')})"
+        return ApiError(f"{url} answered {status}{hint}, and not as a relay does: is RELAY_URL right?", status=status)
+    if status == httpx.codes.UNAUTHORIZED:
+        return ApiError(
+            f"the relay at {url} does not know the token: set RELAY_TOKEN, or RELAY_DATA_DIR to where it keeps its own",
+            status=status,
+        )
     faults = [
-        f"\n  {fault.get('pointer') or '(whole)'}: {fault.get('detail')}" for fault in problem.get("errors") or ()
+        (str(fault.get("pointer", "")), str(fault.get("detail", "")))
+        for fault in problem.get("errors") or ()
+        if isinstance(fault, dict)
     ]
-    return f"the relay says {response.status_code}: {said}{''.join(faults)}"
+    lines = [f"\n  {pointer or '(whole)'}: {detail}" for pointer, detail in faults]
+    said = str(problem.get("detail") or problem["title"])
+    return ApiError(f"the relay says {status}: {said}{''.join(lines)}", status=status, faults=faults)

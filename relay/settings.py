@@ -103,8 +103,7 @@ def load_settings(environ: Mapping[str, str], *, role: Role) -> Settings:
         except _NotThereError as wrong:
             problems.append(f"{setting.name}{wrong}")
         except ValueError as wrong:
-            shown = "" if setting.secret else f" ({_shown(environ, setting.name)})"
-            problems.append(f"{setting.name}{shown} {wrong}{_kubernetes(setting.name, environ)}")
+            problems.append(f"{setting.name}{_shown(environ, setting)} {wrong}{_kubernetes(setting.name, environ)}")
     problems += [
         f"{name} is missing: {advice}" for name, advice in _REQUIRED[role].items() if not _given(name, environ)
     ]
@@ -279,10 +278,29 @@ def _of_file(path: Path) -> str:
         raise _NotThereError(f"_FILE ({path}) names a file that is not text") from None
 
 
-def _shown(environ: Mapping[str, str], name: str) -> str:
-    """A wrong value for a message, without the password that a URL may hold."""
-    text = environ.get(name, "") or f"from {environ.get(f'{name}_FILE')}"
-    return repr(re.sub(r"//[^/@]*@", "//***@", text[:200]))
+def _shown(environ: Mapping[str, str], setting: Setting) -> str:
+    """A wrong value in brackets: of a secret nothing but the file that it is from, of a URL no password."""
+    path = environ.get(f"{setting.name}_FILE")
+    if path is not None:
+        return f" (from the file {path})"
+    text = environ.get(setting.name, "")[:200]
+    if setting.secret:
+        found = _ADDRESS.match(text)
+        if found is None:
+            return ""
+        password = "***@" if found["user"] else ""
+        more = "?…" if found["more"] else ""
+        return f" ('{found['scheme']}{password}{found['where']}{more}')"
+    return f" ({re.sub(r'//.*@', '//***@', text)!r})"
+
+
+_ADDRESS: Final = re.compile(
+    r"(?P<scheme>unix://(?=/)|(rediss?|rediss?\+sentinel|valkeys?|https?|tcp)://)"
+    r"(?P<user>[^?]*@)?(?P<where>([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,6})?(,[\w.:-]+)*(/[\w./-]*)?|/[\w./-]*)"
+    r"(?P<more>[?#].*)?$",
+    re.ASCII | re.DOTALL,
+)
+"""A URL whose every part but user and query may be shown; what has another form may be a password, and is not."""
 
 
 def _kubernetes(name: str, environ: Mapping[str, str]) -> str:

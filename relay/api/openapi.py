@@ -207,14 +207,14 @@ def _headers(operation: Operation) -> Iterable[dict[str, Any]]:
             "name": "If-Match",
             "in": "header",
             "description": "An ETag as it was given: only that version is changed.",
-            "schema": {"type": "string", "pattern": '^(\\*|"[!#-~]+")$', "maxLength": 128},
+            "schema": {"type": "string", "pattern": '^[ \\t]*(\\*|"[!#-~]+")[ \\t]*$', "maxLength": 128},
         }
     if operation.method == "POST":
         yield {
             "name": "Idempotency-Key",
             "in": "header",
             "description": "A repeat with the same key and body within 24 hours gets the first answer.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ \\t]*[!-~]+[ \\t]*$"},
         }
 
 

@@ -56,7 +56,7 @@ class ReplayAnswer(Answer):
     """``rpl_…``."""
     subscription: str
     """Whose."""
-    status: str = Field(json_schema_extra={"enum": ["running", "done", "stopped"]})
+    status: str = Field(json_schema_extra={"enum": ["running", "done"]})
     """``running`` until all are queued."""
     deliveries: int
     """How many it selected."""
@@ -65,7 +65,7 @@ class ReplayAnswer(Answer):
     created_at: Rfc3339
     """When it began."""
     ended_at: Rfc3339 | None
-    """When all were queued, or it was stopped."""
+    """When all were queued."""
 
 
 async def check(call: Call, fields: Sound) -> list[Fault]:
@@ -174,6 +174,8 @@ async def _reached(call: Call) -> Stored[Replay]:
     subscription = await call.services.subscriptions.get(stored.value.subscription_id)
     if call.principal.role == "partner" and (subscription is None or not sees(call.principal, subscription.value)):
         raise not_found("replay", hidden=f"replay/{replay_id}")
+    if stored.value.status == "stopped":
+        raise ProblemError("not_found", "This replay was stopped. What it had queued is discarded, or was sent before.")
     return stored
 
 
@@ -230,7 +232,7 @@ OPERATIONS: Final = (
         name="stop_replay",
         tag="replays",
         summary="Stop a replay",
-        description="What it has queued and is still pending is discarded.",
+        description="What it has queued and is still pending is discarded. It is not there any more then.",
         handler=stop,
         roles=PARTNERS,
         status=204,

@@ -27,8 +27,31 @@ MODULES = {
 """Where each command is; a module is imported when one of its commands is called, or all are listed."""
 
 
+class _Command(click.Command):
+    """A command whose help shows what it is typed like, before it lists every option.
+
+    Args:
+        examples: what is typed after `relay`, and what that does.
+    """
+
+    def __init__(self, *args: Any, examples: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        with formatter.section("Examples"):
+            for words, meaning in self.examples.items():
+                formatter.write(f"{' ' * formatter.current_indent}relay {words}".rstrip() + "\n")
+                formatter.indent()
+                formatter.write_text(meaning)
+                formatter.dedent()
+
+
 class _Commands(click.Group):
     """Turns what went wrong into a message on stderr and an exit code; a traceback is for faults of ours only."""
+
+    command_class = _Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return sorted(name for names in MODULES.values() for name in names)
@@ -62,7 +85,26 @@ def quit_with(code: int, *messages: str) -> NoReturn:
     sys.exit(code)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+HELP = """Webhooks for Clopos: polls the point of sale, pushes what changed to partners.
+
+\b
+See it work, nothing to configure:   relay demo
+To a receiver of your own:           relay sandbox · relay up · relay apply relay.yaml
+What a command is typed like:        relay COMMAND --help
+"""
+COMPLETION = """\b
+Completion with the tab key, in this shell (for all to come: put the line into the file that it reads at its start):
+  bash   eval "$(_RELAY_COMPLETE=bash_source relay)"
+  zsh    eval "$(_RELAY_COMPLETE=zsh_source relay)"
+  fish   _RELAY_COMPLETE=fish_source relay | source"""
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help=HELP,
+    epilog=COMPLETION,
+)
 @click.version_option(__version__, prog_name="relay")
 def main() -> None:
     """Webhooks for Clopos: polls the point of sale, pushes what changed to partners."""
@@ -86,17 +128,28 @@ def print_json(value: Any, *, readable: bool = False) -> None:
     click.echo(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 if readable else 0))
 
 
-def print_table(
-    columns: Mapping[str, Callable[[Mapping[str, Any]], Any]],
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    heading: bool = True,
-) -> None:
-    """Print rows for people: headings, columns as wide as they need, what is missing as a dash."""
-    cells = [[_cell(read(row)) for read in columns.values()] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    for line in ([*columns], *cells) if heading else cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+class Table:
+    """Rows for people: headings, columns as wide as they need, what is missing as a dash.
+
+    Args:
+        columns: heading -> what of a row stands there.
+    """
+
+    def __init__(self, columns: Mapping[str, Callable[[Mapping[str, Any]], Any]]) -> None:
+        self._columns = columns
+        self._widths = [len(heading) for heading in columns]
+
+    def print(self, rows: Sequence[Mapping[str, Any]], *, heading: bool = True) -> None:
+        """Print some rows; those that follow later stand under the same headings."""
+        cells = [[_cell(read(row)) for read in self._columns.values()] for row in rows]
+        self._widths = [max(map(len, column)) for column in zip(map(" ".__mul__, self._widths), *cells, strict=True)]
+        for line in ([*self._columns], *cells) if heading else cells:
+            click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, self._widths, strict=True)).rstrip())
+
+
+def print_table(columns: Mapping[str, Callable[[Mapping[str, Any]], Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print one table."""
+    Table(columns).print(rows)
 
 
 def _cell(value: Any) -> str:

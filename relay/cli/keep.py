@@ -15,23 +15,36 @@ from typing import Any
 import click
 
 from relay.cli.base import DONE, FAILED, WRONG_USAGE, as_json_option, main, print_json, quit_with, read_settings
-from relay.cli.look import open_api
+from relay.cli.lists import open_api
 from relay.core.signing import SECRET_BYTES, new_private_key, new_secret
 from relay.settings import Role, Settings
 from relay.supervise.data_dir import DataDir
 from relay.supervise.up import redis_at_hand
 
 
-@main.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
+@main.command(
+    examples={
+        "apply relay.yaml --dry-run": "What would change?",
+        "apply relay.yaml": "Make it so; twice changes nothing more.",
+        "apply relay.yaml --prune": "And remove the brands and subscriptions that the file lacks.",
+        "apply --schema > relay.schema.json": "The JSON Schema of such files, for an editor.",
+    }
+)
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Print the difference and change nothing.")
 @click.option("--prune", is_flag=True, help="Remove what the file lacks, of the kinds that it speaks of.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of such files, and do nothing else.")
 @as_json_option
-def apply(file: Path, *, dry_run: bool, prune: bool, as_json: bool) -> None:
+def apply(file: Path | None, *, dry_run: bool, prune: bool, schema: bool, as_json: bool) -> None:
     """Make brands and subscriptions match a YAML file."""
     from relay.apply import apply as apply_to
-    from relay.apply import describe, read_file
+    from relay.apply import describe, file_schema, read_file, summary
 
+    if schema:
+        print_json(file_schema(), readable=True)
+        return
+    if file is None:
+        raise click.UsageError("Missing argument 'FILE': the YAML file that says what there should be.")
     wanted = read_file(file, environ=os.environ)
 
     async def run() -> None:
@@ -41,15 +54,25 @@ def apply(file: Path, *, dry_run: bool, prune: bool, as_json: bool) -> None:
                 async for done in steps:
                     rows.append(dataclasses.asdict(done))
                     if not as_json:
-                        click.echo(describe(done))
+                        click.secho(describe(done), fg=_COLOURS.get(done.action))
         finally:
             if as_json:
                 print_json(rows)
+        click.echo(summary([row["action"] for row in rows], dry_run=dry_run), err=True)
 
     asyncio.run(run())
 
 
-@main.command()
+_COLOURS = {"create": "green", "change": "yellow", "remove": "red"}
+
+
+@main.command(
+    examples={
+        "check": "Does Clopos let each brand in, and what does it show?",
+        "check openapitest": "One brand.",
+        "check --json": "The same for a program; exit 1 where something is wrong.",
+    }
+)
 @click.argument("brand", required=False)
 @as_json_option
 def check(brand: str | None, *, as_json: bool) -> None:
@@ -59,8 +82,12 @@ def check(brand: str | None, *, as_json: bool) -> None:
     findings = asyncio.run(_check(brand))
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
-    else:
+    elif findings:
         click.echo("\n\n".join(map(describe, findings)))
+    if not findings:
+        quit_with(
+            FAILED, "there is no brand to check: put one into a file, and `relay apply FILE` (relay apply --help)"
+        )
     sys.exit(FAILED if any(finding.problems for finding in findings) else DONE)
 
 
@@ -91,7 +118,12 @@ async def _check(name: str | None) -> list[Any]:
             await transport.aclose()
 
 
-@main.command()
+@main.command(
+    examples={
+        "rekey": "After a new key was put before the old one in RELAY_SECRET_KEYS; the old one may go then.",
+        "rekey --forget-lost": "Where a key is lost: disable what it sealed, so that the rest can start.",
+    }
+)
 @click.option("--forget-lost", is_flag=True, help="Disable what none of the keys opens, and forget its secrets.")
 @as_json_option
 def rekey(*, forget_lost: bool, as_json: bool) -> None:

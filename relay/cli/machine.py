@@ -33,7 +33,12 @@ _concurrency = click.option(
 )
 
 
-@main.command()
+@main.command(
+    examples={
+        "demo": "See webhooks arrive within seconds.",
+        "demo --verbose": "And what the processes say meanwhile.",
+    }
+)
 @click.option("--verbose", is_flag=True, help="Show what the processes log, too.")
 def demo(*, verbose: bool) -> None:
     """Run everything on this machine with a stand-in for Clopos and a partner; nothing to configure."""
@@ -49,7 +54,12 @@ def _plain(show: Callable[[str], None]) -> Callable[[str], None]:
     return lambda line: show(click.unstyle(line))
 
 
-@main.command()
+@main.command(
+    examples={
+        "up": "Run a relay here; it prints where the page is, and where the token.",
+        "up --processes 2": "Two workers for each queue.",
+    }
+)
 @_processes
 @_concurrency
 def up(processes: int, concurrency: int) -> None:
@@ -60,7 +70,11 @@ def up(processes: int, concurrency: int) -> None:
     sys.exit(asyncio.run(run_up(settings, Crew(QUEUES, processes, concurrency), environ=os.environ)))
 
 
-@main.command()
+@main.command(
+    examples={
+        "api": "With RELAY_REDIS_URL, RELAY_SECRET_KEYS and RELAY_ADMIN_TOKEN set: the API of many machines.",
+    }
+)
 def api() -> None:
     """Run the admin API, the pull endpoint, /metrics and the UI."""
     from relay.api.serve import run
@@ -70,7 +84,11 @@ def api() -> None:
     sys.exit(run(settings))
 
 
-@main.command()
+@main.command(
+    examples={
+        "scheduler": "With RELAY_REDIS_URL and RELAY_SECRET_KEYS set.",
+    }
+)
 def scheduler() -> None:
     """Run the scheduler; any number may run, one is at work."""
     from workers.scheduler import run
@@ -103,7 +121,13 @@ def _queues(_context: click.Context, _option: click.Parameter, text: str) -> tup
     return names
 
 
-@main.command()
+@main.command(
+    examples={
+        "worker": "One process for each of the three queues.",
+        "worker --queues deliver --processes 4": "Four that deliver.",
+        "worker --queues poll,maintain --concurrency 20": "The other two, each doing less at once.",
+    }
+)
 @click.option("--queues", callback=_queues, default=",".join(QUEUES), show_default=True, help="Which, comma-separated.")
 @_processes
 @_concurrency
@@ -124,7 +148,12 @@ def worker(queues: tuple[str, ...], processes: int, concurrency: int) -> None:
     sys.exit(work(Post(settings=settings, kind=queues[0], concurrency=concurrency), shifts))
 
 
-@main.command()
+@main.command(
+    examples={
+        "health worker": "As a liveness probe.",
+        "health scheduler": "As the scheduler's.",
+    }
+)
 @click.argument("role", type=click.Choice(["worker", "scheduler"]))
 def health(role: str) -> None:
     """Say whether the worker or the scheduler on this machine lives: exit 0, else 1. For probes."""
@@ -165,7 +194,12 @@ def _port(default: int) -> Callable[[_Function], _Function]:
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 
 
-@main.command()
+@main.command(
+    examples={
+        "sandbox": "A brand with two venues, and nothing happening but what you do at /control.",
+        "sandbox --scenario evening --seed 7": "An evening of orders; the same seed makes the same ones.",
+    }
+)
 @_host
 @_port(8090)
 @click.option(
@@ -184,7 +218,13 @@ def sandbox(host: str, port: int, scenario: str, seed: int) -> None:
         run(host, port, scenario, seed, echo=click.echo)
 
 
-@main.command()
+@main.command(
+    examples={
+        "receive --secret whsec_…": "Print what arrives, verified.",
+        "receive --forward http://127.0.0.1:3000/hooks": "Hand each on to a server of yours, and answer as it does.",
+        "receive --status 503": "Be a partner in trouble.",
+    }
+)
 @_host
 @_port(9000)
 @click.option(

@@ -27,7 +27,7 @@ def check_http_url(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError("is not a URL") from None
+        raise ValueError("is not a URL such as https://host:443/path") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError("is not a URL that starts with http:// or https:// and names a host")
     if "@" in parts.netloc:

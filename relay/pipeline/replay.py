@@ -164,7 +164,7 @@ class Replays:
 
     async def _end(self, replay_id: str, status: Literal["done", "stopped"]) -> Stored[Replay]:
         def change(present: Replay) -> Write[Replay]:
-            if present.status != "running":
+            if present.status in ("stopped", status):  # what is all queued can be stopped: not all of it was sent
                 return Write(present)
             return Write(replace(present, status=status, ended_at=rfc3339(self._now_ms())))
 

@@ -107,8 +107,18 @@ class Log:
         return Stretch(_everybodys(entries), following)
 
     async def count(self) -> int:
-        """How many events are retained."""
+        """How many events are retained, also those for one subscription alone."""
         return int(await self._redis.xlen(keys.LOG))
+
+    async def count_of(self, brand: str | None, *, since: int) -> int:
+        """How many of them are a brand's (None: anybody's), from a position on: the log is looked through."""
+        count = 0
+        within: Range | None = Range(since)
+        while within is not None:
+            entries = await self._entries(within, limit=LOOK_AT_ONCE)
+            within = Range(entries[-1].position + 1) if len(entries) == LOOK_AT_ONCE else None
+            count += sum(1 for entry in entries if brand is None or _names(entry)[1] == brand)
+        return count
 
     async def append_for(self, subscription_id: str, events: Sequence[tuple[Draft, int, int | None]]) -> list[int]:
         """Put events into the log that are for one subscription alone: (event, sequence, sequence before).

@@ -38,6 +38,9 @@ def demo() -> Iterator[Machine]:
 
 @pytest.fixture
 def run(demo: Machine, tmp_path: Path) -> Run:
+    for name, enabled in (("paused.yaml", "false"), ("on.yaml", "true")):
+        (tmp_path / name).write_text(f"subscriptions:\n  - {{name: demo, enabled: {enabled}}}\n")
+
     def run(*words: str, code: int = 0, **environ: str) -> "subprocess.CompletedProcess[str]":
         done = demo.run(*words, folder=tmp_path, **environ)
         assert done.returncode == code, (words, done.stdout, done.stderr)
@@ -58,6 +61,26 @@ def test_brands_and_subscriptions_are_shown_for_people_and_for_programs(run: Run
     names = [row["name"] for row in _json(run, "subscriptions")]
     assert "demo" in names
     assert json.loads(run("subscriptions", "demo").stdout)["name"] == "demo"
+
+
+def test_what_brands_and_subscriptions_do_is_followed(demo: Machine, run: Run) -> None:
+    with (
+        demo.popen("brands", "--follow", folder=None) as brands,
+        demo.popen("subscriptions", "demo", "--follow", "--json", folder=None) as subscriptions,
+    ):
+        assert brands.stdout is not None
+        assert subscriptions.stdout is not None
+        assert [brands.stdout.readline().split()[0] for _ in range(2)] == ["BRAND", "openapitest"]
+        assert json.loads(subscriptions.stdout.readline())["state"]["status"] == "active"
+        run("apply", "paused.yaml", CLOPOS_SECRET="demo-secret")
+        found = ""
+        while found != "disabled":
+            found = json.loads(subscriptions.stdout.readline())["state"]["status"]
+        run("apply", "on.yaml", CLOPOS_SECRET="demo-secret")
+        while found != "active":
+            found = json.loads(subscriptions.stdout.readline())["state"]["status"]
+        brands.terminate()
+        subscriptions.terminate()
 
 
 def test_events_are_shown_the_latest_last_and_one_whole_with_its_deliveries(run: Run) -> None:
@@ -140,5 +163,14 @@ def test_a_file_that_the_relay_refuses_names_the_thing_and_every_fault(run: Run,
         "subscriptions:\n  - {name: courier, url: 'ftp://x', event_types: [order.creatd]}\n"
     )
     said = run("apply", "relay.yaml", code=1).stderr
-    for word in ("subscription courier: the relay says 422", "/url", "/event_types"):
-        assert word in said
+    assert said.startswith("relay: relay.yaml, line 2: subscriptions, 'courier', event_types.0: Is no event type")
+    (tmp_path / "relay.yaml").write_text("subscriptions:\n  - name: courier\n    brands: [nowhere]\n")
+    said = run("apply", "relay.yaml", "--dry-run", code=1).stderr
+    assert "line 2: subscriptions, 'courier', url: Is missing." in said
+    assert "line 2: subscriptions, 'courier', event_types: Is missing." in said
+    (tmp_path / "relay.yaml").write_text(
+        "subscriptions:\n  - name: courier\n    url: ftp://x\n    event_types: [order.*]\n    brands: [nowhere]\n"
+    )
+    said = run("apply", "relay.yaml", code=1).stderr
+    assert "relay.yaml, line 3: subscriptions, 'courier', url: " in said
+    assert "relay.yaml, line 5: subscriptions, 'courier', brands.0: There is no such brand" in said

@@ -287,7 +287,11 @@ async def test_a_replay_is_stopped_and_what_it_queued_is_discarded(api: Api, end
     started = (await api.admin.post(f"/v1/subscriptions/{made['id']}/replay", json={})).json()
     assert len(await rows(api, "/v1/deliveries", status="pending")) == 2
     path = f"/v1/replays/{started['replay_id']}"
+    assert (await api.admin.get(path)).json()["status"] == "done"  # all of it is queued
     assert (await api.admin.delete(path)).status_code == 204
+    for method in ("GET", "DELETE"):
+        again = await api.admin.request(method, path)
+        assert (again.status_code, again.json()["detail"][:24]) == (404, "This replay was stopped.")
     assert len(await rows(api, "/v1/deliveries", status="discarded")) == 2
     assert (await api.admin.get("/v1/ledger")).json()["unaccounted"] == 0
 
@@ -388,6 +392,14 @@ async def test_the_ledger_counts_whole_and_by_subscription_brand_and_time(api: A
     assert {name: same[name] for name in whole} == whole
     other = (await api.admin.get("/v1/ledger?brand=other")).json()
     assert (other["events"], other["matched"]) == (0, 0)
+
+
+async def test_the_ledger_counts_what_one_subscription_alone_was_told_however_it_is_asked(api: Api) -> None:
+    await api.see(order(1), order(2))
+    await api.subscription(start="open_orders")
+    for query in ("", "?brand=openapitest", "?since=2026-01-01T00:00:00Z"):
+        ledger = (await api.admin.get(f"/v1/ledger{query}")).json()
+        assert (ledger["events"], ledger["matched"], ledger["unaccounted"]) == (4, 2, 0), query
 
 
 async def test_a_subscription_shows_how_it_is_doing(api: Api, endpoint: Partner) -> None:

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -64,6 +65,46 @@ def test_every_command_explains_itself(run: Run, command: str) -> None:
     assert re.search(r"\n\n  [A-Z]", answer.stdout)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_what_it_is_typed_like_before_its_options(run: Run, tmp_path: Path, command: str) -> None:
+    (tmp_path / "relay.yaml").write_text("")
+    said = run(command, "--help").stdout
+    examples = said.partition("\nExamples:\n")[2].partition("\nOptions:\n")[0]
+    typed = re.findall(r"^  relay (.+)$", examples, re.MULTILINE)
+    assert typed
+    assert typed[0].split()[0] == command
+    for line in typed:
+        name, *words = shlex.split(line.partition(" > ")[0].replace("whsec_…", new_secret(bytes(32))))
+        found = main.get_command(click.Context(main), name)
+        assert found is not None
+        found.make_context(name, words)  # which refuses what cannot be typed
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("relay bra", "plain,brands\n"),
+        ("relay events --fol", "plain,--follow\n"),
+        ("relay events --type order.c", "plain,order.created\n"),
+        ("relay deliveries --status de", "plain,delivered\nplain,dead\n"),
+    ],
+)
+def test_a_shell_completes_commands_options_and_types(typed: str, offered: str) -> None:
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    with _start(_RELAY_COMPLETE="bash_complete", **words) as process:
+        out, _ = process.communicate(timeout=30)
+    assert sorted(out.splitlines()) == sorted(offered.splitlines())
+
+
+def test_the_help_says_how_to_have_a_shell_complete(run: Run) -> None:
+    said = run("--help").stdout
+    for shell in ("bash", "zsh", "fish"):
+        assert f"_RELAY_COMPLETE={shell}_source relay" in said
+    with _start(_RELAY_COMPLETE="bash_source") as process:
+        out, _ = process.communicate(timeout=30)
+    assert "complete -o nosort -F" in out
+
+
 def test_every_command_that_a_module_has_is_listed(run: Run) -> None:
     run("no-such-command")
     assert sorted(main.commands) == COMMANDS
@@ -97,6 +138,8 @@ def test_the_version_is_the_distributions(run: Run) -> None:
         (["receive", "--forward", "localhost"], "http://"),
         (["receive", "--status", "99"], "200"),
         (["apply"], "FILE"),
+        (["events", "--since", "yesterday"], "neither how long ago"),
+        (["events", "--until", "2026-02-02T13:45:53"], "nor a time with its zone"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what_is_right(run: Run, words: list[str], told: str) -> None:
@@ -173,7 +216,15 @@ def test_a_check_of_no_brand_at_all_says_so(run: Run, redis_url: str) -> None:
     answer = run("check", "openapitest", **environ)
     assert answer.exit_code == 1
     assert "no brand 'openapitest' here; there are: none" in answer.stderr
-    assert json.loads(run("check", "--json", **environ).stdout) == []
+    for words in (["check"], ["check", "--json"]):
+        answer = run(*words, **environ)
+        assert answer.exit_code == 1  # nothing was found to be well
+        assert "`relay apply FILE`" in answer.stderr
+        assert answer.stdout == ("[]\n" if "--json" in words else "")
+
+
+def test_the_schema_of_the_file_to_apply_is_printed_without_a_relay(run: Run) -> None:
+    assert json.loads(run("apply", "--schema").stdout)["properties"].keys() == {"brands", "subscriptions"}
 
 
 async def _seal_a_brand(redis: Redis, key: str) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -71,6 +72,7 @@ async def whole(redis_url: str, **settings: Any) -> AsyncIterator[tuple[Relay, R
     made = Settings(
         redis_url=redis_url,
         secret_keys=(Fernet.generate_key().decode(),),
+        data_dir=Path("no such directory"),
         allow_networks=LOOPBACK,
         poll_interval_s=0.1,
     )

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -81,6 +82,7 @@ class _Run:
         self.settings = Settings(
             redis_url=redis_url,
             secret_keys=(KEY,),
+            data_dir=Path("no such directory"),
             allow_networks=parse_networks("127.0.0.0/8"),
             clopos_url="http://127.0.0.1:1/open-api/v2",
             poll_interval_s=2.0,

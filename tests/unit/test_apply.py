@@ -1,9 +1,11 @@
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
+import yaml
 
-from relay.apply import Done, FileWrongError, Step, Wanted, describe, plan, read_file
+from relay.apply import Done, FileWrongError, Step, Wanted, describe, file_schema, plan, read_file, summary
 
 FILE = """
 brands:
@@ -17,6 +19,7 @@ subscriptions:
     event_types: ["order.*"]
     secret: {file: courier.secret}
 """
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BRAND = {
     "brand": "openapitest",
     "client_id": "demo-client",
@@ -66,23 +69,61 @@ def _described(step: Step) -> str:
 
 
 def test_secrets_are_looked_up_where_the_file_says(tmp_path: Path) -> None:
-    (tmp_path / "courier.secret").write_text("whsec_abc\n")
+    (tmp_path / "courier.secret").write_text(f"{SECRET}\n")
     wanted = _read(tmp_path, FILE, CLOPOS_SECRET="demo-secret")
     assert wanted["brands"][0].fields["client_secret"] == "demo-secret"
-    assert wanted["subscriptions"][0].fields["secret"] == "whsec_abc"
+    assert wanted["subscriptions"][0].fields["secret"] == SECRET
     assert "demo-secret" not in repr(wanted)
 
 
-def test_all_that_is_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
-    told = _problems(tmp_path, FILE + "\n  - name: 7\n  - name: courier\nbrand: []\n")
-    for problem in (
-        "'brand' is neither",
-        "brands, 'openapitest': the environment variable CLOPOS_SECRET is not set",
-        "subscriptions, 'courier': the file courier.secret cannot be read",
-        "subscriptions, entry 2: `name` is missing",
-        "subscriptions, entry 3: 'courier' stands twice",
-    ):
-        assert problem in told
+def test_all_that_is_wrong_with_a_file_is_told_at_once_with_its_lines(tmp_path: Path) -> None:
+    rest = """
+    headers: {x-key: {env: COURIER_KEY}, x-tenant: {env: COURIER_TENANT}}
+    event_type: ["order.creatd"]
+    max_age: 600
+  - name: 7
+  - name: courier
+  - name: kitchen
+    url: null
+    event_types: ["order.creatd"]
+brand: []
+"""
+    file = str(tmp_path / "relay.yaml")
+    unset = "is not set, or is empty"
+    assert _problems(tmp_path, FILE.rstrip() + rest).splitlines() == [
+        f"{file}, line {line}: {detail}"
+        for line, detail in [
+            (5, f"brands, 'openapitest', client_secret: the environment variable CLOPOS_SECRET {unset}"),
+            (11, "subscriptions, 'courier', secret: the file courier.secret cannot be read: No such file or directory"),
+            (12, f"subscriptions, 'courier', headers.x-key: the environment variable COURIER_KEY {unset}"),
+            (12, f"subscriptions, 'courier', headers.x-tenant: the environment variable COURIER_TENANT {unset}"),
+            (13, "subscriptions, 'courier', event_type: There is no such field; did you mean event_types?"),
+            (14, "subscriptions, 'courier', max_age: Must be a string."),
+            (15, "subscriptions, entry 2: `name` is missing or is no text: put it into quotes"),
+            (16, "subscriptions, entry 3: 'courier' stands twice"),
+            (19, "subscriptions, 'kitchen', event_types.0: Is no event type; did you mean order.created?"),
+            (20, "'brand' is neither `brands` nor `subscriptions`"),
+        ]
+    ]
+
+
+def test_an_alias_may_stand_for_what_was_written_before(tmp_path: Path) -> None:
+    file = "brands:\n  - {brand: a, poll: &all {orders: true}}\n  - {brand: b, poll: *all}\n"
+    assert [one.fields["poll"] for one in _read(tmp_path, file)["brands"]] == [{"orders": True}] * 2
+    assert "entry 1" in _problems(tmp_path, "brands: &a\n  - *a\n")
+
+
+def test_the_schema_for_editors_takes_the_file_and_refuses_a_wrong_one() -> None:
+    def accepts(text: str) -> bool:
+        return bool(jsonschema_rs.is_valid(file_schema(), yaml.safe_load(text)))
+
+    assert accepts(FILE)
+    assert accepts("brands: []\nsubscriptions:\n")
+    assert not accepts(FILE + "brand: []")
+    assert not accepts(FILE.replace("order.*", "order.creatd"))
+    assert not accepts(FILE.replace("{env: CLOPOS_SECRET}", "{env: A, file: b}"))
+    assert not accepts(FILE.replace("- name: courier", "- partner: courier"))
+    assert accepts(FILE + "    headers: {x-a: {env: A}, x-b: text}\n    retry_schedule: [5s, 5m]\n")
 
 
 @pytest.mark.parametrize(
@@ -114,6 +155,19 @@ def test_what_is_not_there_is_created_with_its_secret() -> None:
     assert (step.action, step.path) == ("create", "/v1/brands")
     assert step.body == {**BRAND, "client_secret": "s"}
     assert "client_secret" not in step.changes
+    assert _described(step).splitlines() == [
+        "brand openapitest: create",
+        "    brand: openapitest",
+        "    client_id: demo-client",
+        "    integrator_id: demo-integrator",
+        '    poll: {"orders":true,"stations":true,"venues":true}',
+    ]
+
+
+def test_all_of_it_is_counted_in_a_line() -> None:
+    assert summary(["keep", "create", "keep"], dry_run=False) == "1 created, 2 unchanged"
+    assert summary(["remove", "change"], dry_run=True) == "would be: 1 changed, 1 removed"
+    assert summary([], dry_run=False) == "nothing is wanted"
 
 
 def test_what_differs_is_changed_and_only_that() -> None:
@@ -126,7 +180,7 @@ def test_what_differs_is_changed_and_only_that() -> None:
         {"url": "https://courier.example/v2"},
     )
     assert _described(step) == (
-        "subscription courier: change url 'https://courier.example/hooks' → 'https://courier.example/v2'"
+        "subscription courier: change\n    url: https://courier.example/hooks → https://courier.example/v2"
     )
 
 

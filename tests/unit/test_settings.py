@@ -183,6 +183,35 @@ def test_a_wrong_redis_url_is_told_without_what_it_holds(value: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("redis://app:hun@ter2@redis.example:99999/0", "('redis://***@redis.example:99999/0') is not a URL"),
+        ("http://:hunter2@redis.example", "('http://***@redis.example') does not start with redis://"),
+        ("redis+sentinel://:hunter2@a:1,b:2?x=hunter2", "('redis+sentinel://***@a:1,b:2?…') is not redis+sentinel"),
+        ("redis://:hun?ter2@host/0", "is not a URL such as"),
+        ("redis://:hunter2", "is not a URL such as"),
+        ("hunter2", "does not start with"),
+    ],
+)
+def test_of_a_wrong_redis_url_is_shown_what_cannot_be_its_password(value: str, shown: str) -> None:
+    problem = _problem(RELAY_REDIS_URL=value)
+    assert problem.startswith(f"RELAY_REDIS_URL {shown}")
+    assert "hunter2" not in problem
+    assert "ter2" not in problem
+
+
+def test_of_a_wrong_value_from_a_file_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://:hunter2@host:port\n")
+    problem = _problem(RELAY_REDIS_URL_FILE=str(tmp_path / "url"))
+    assert problem.startswith(f"RELAY_REDIS_URL (from the file {tmp_path / 'url'}) is not a URL")
+    assert "hunter2" not in problem
+
+
+def test_a_password_that_another_setting_was_given_is_not_shown() -> None:
+    assert _problem(RELAY_URL="http://user:hunt/er2@host").startswith("RELAY_URL ('http://***@host') is not a URL")
+
+
+@pytest.mark.parametrize(
     "value",
     [
         "redis://127.0.0.1",

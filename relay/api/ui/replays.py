@@ -21,8 +21,11 @@ async def show(visit: Visit) -> Response:
 async def stop(visit: Visit, _form: Form) -> Response:
     """Stop it."""
     replay_id = visit.path("id")
+    replay = await visit.ask("get_replay", path={"id": replay_id})
     return await visit.attempt(
-        f"/ui/replays/{replay_id}",
+        f"/ui/subscriptions/{replay['subscription']}",
         visit.ask("stop_replay", path={"id": replay_id}),
-        lambda _: Notice(level=Level.OK, text="Stopped: what it had queued and was still pending is discarded."),
+        lambda _: Notice(
+            level=Level.OK, text="The replay was stopped: what it had queued and was still pending is discarded."
+        ),
     )

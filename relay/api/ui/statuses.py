@@ -59,7 +59,7 @@ _LEVELS: Final = {
         "active": Level.OK,
         "inactive": Level.IDLE,
     },
-    "replay": {"running": Level.BUSY, "done": Level.OK, "stopped": Level.IDLE},
+    "replay": {"running": Level.BUSY, "done": Level.OK},
     "audit": {"done": Level.IDLE, "refused": Level.WARN},
 }
 """Kind of thing -> its state -> how it looks."""
