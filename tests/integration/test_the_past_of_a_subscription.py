@@ -84,3 +84,8 @@ async def test_open_orders_are_told_as_created_with_their_present_sequence(parts
     assert {event["type"] for event in events.values()} == {"order.created"}
     assert events["order/2"]["data"]["order"]["status"] == "accepted"
     assert events["order/2"]["sequence"] == next(row[4] for row in report.events if row[0] == 2)
+    # The ledger counts events for one alone, too, however it is asked.
+    assert await parts.log.count() == 7
+    assert await parts.log.count_of(None, since=0) == 7
+    assert await parts.log.count_of("openapitest", since=0) == 7
+    assert await parts.log.count_of("other", since=0) == 0
