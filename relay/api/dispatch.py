@@ -263,7 +263,7 @@ def _idempotency_key(request: Request) -> str | None:
     if not values:
         return None
     if len(values) > 1 or len(values[0]) > MAX_KEY_CHARS or _VISIBLE.fullmatch(values[0]) is None:
-        raise ProblemError("bad_header", f"Idempotency-Key takes 1 to {MAX_KEY_CHARS} visible ASCII characters, once.")
+        raise ProblemError("bad_header", f"Idempotency-Key takes 1 to {MAX_KEY_CHARS} ASCII characters, once.")
     return values[0]
 
 

@@ -201,20 +201,25 @@ def _query_parameters(operation: Operation) -> Iterable[dict[str, Any]]:
         yield {"name": name, "in": "query", "description": field.get("description", ""), "schema": shown}
 
 
+_ETAG: Final = r'(W/)?"[!#-~\u0080-\u00ff]*"'
+_ETAGS: Final = rf"\*|{_ETAG}([ \t]*,[ \t]*{_ETAG})*"
+_KEY: Final = r"^[ \t]*[!-~]([ -~]*[!-~])?[ \t]*$"  # HTTP takes off the space around it
+
+
 def _headers(operation: Operation) -> Iterable[dict[str, Any]]:
     if operation.conditional:
         yield {
             "name": "If-Match",
             "in": "header",
             "description": "An ETag as it was given: only that version is changed.",
-            "schema": {"type": "string", "pattern": '^[ \\t]*(\\*|"[!#-~]+")[ \\t]*$', "maxLength": 128},
+            "schema": {"type": "string", "pattern": f"^[ \\t]*({_ETAGS})[ \\t]*$", "maxLength": 4096},
         }
     if operation.method == "POST":
         yield {
             "name": "Idempotency-Key",
             "in": "header",
             "description": "A repeat with the same key and body within 24 hours gets the first answer.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ \\t]*[!-~]+[ \\t]*$"},
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _KEY},
         }
 
 

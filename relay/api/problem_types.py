@@ -38,7 +38,7 @@ _TABLE: Final = (
         "bad_header",
         400,
         "A header cannot be read",
-        "If-Match takes an ETag as it was given, Idempotency-Key 1 to 255 visible characters.",
+        "If-Match takes an ETag as it was given, Idempotency-Key 1 to 255 ASCII characters.",
     ),
     ProblemType(
         "bad_cursor",
