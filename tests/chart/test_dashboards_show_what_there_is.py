@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,8 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.chart.boards import expressions, filled_in, read_dashboards
+from tests.chart.prometheuses import running_prometheus
+
 SUFFIXES = re.compile(r"_(bucket|sum|count)$")
-VARIABLES = {"$job": ".*", "$brand": ".*", "$subscription": ".*", "$__rate_interval": "10s"}
 SERIES = ["first", "second"]
 """What a label holds that stands for brands, subscriptions and the like."""
 
@@ -35,20 +34,7 @@ def metrics(chart_folder: Path) -> Metrics:
 
 @pytest.fixture(scope="module")
 def dashboards(chart_folder: Path) -> dict[str, dict[str, Any]]:
-    return {path.name: json.loads(path.read_text()) for path in sorted((chart_folder / "dashboards").glob("*.json"))}
-
-
-def expressions(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Panel title and expression."""
-    for panel in dashboard["panels"]:
-        for target in panel.get("targets", []):
-            yield panel["title"], target["expr"]
-
-
-def filled_in(expr: str) -> str:
-    for name, value in VARIABLES.items():
-        expr = expr.replace(name, value)
-    return expr
+    return read_dashboards(chart_folder)
 
 
 def selectors(expr: str) -> list[tuple[str, str]]:
@@ -167,52 +153,17 @@ def prometheus(
     tool: Callable[[str], str], metrics: Metrics, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], list[Any]]]:
     """Asks a real Prometheus that scrapes two replicas; gives the result of an instant query."""
-    program = tool("prometheus")
     replicas = [_replica(metrics) for _ in range(2)]
-    folder = tmp_path_factory.mktemp("prometheus")
     targets = [f"127.0.0.1:{each.server_port}" for each in replicas]
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "scrape_configs": [{"job_name": "relay", "static_configs": [{"targets": targets}]}],
-    }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as finder:
-        port = finder.server_port
-    options = [
-        f"--config.file={folder}/prometheus.yml",
-        f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-    def query(expr: str) -> list[Any]:
-        address = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": expr})
-        with direct.open(address, timeout=5) as response:
-            result: list[Any] = json.load(response)["data"]["result"]
-        return result
-
-    with (folder / "log").open("w") as log, subprocess.Popen([program, *options], stdout=log, stderr=log) as process:
-        try:
-            deadline = time.monotonic() + 60
-            # Three scrapes of each replica: then a rate has a value.
-            while not _answers(query, "count(count_over_time(relay_redis_up[10s]) >= 3) == 2"):
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.2)
-            yield query
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-            for each in replicas:
-                each.shutdown()
-                each.server_close()
-
-
-def _answers(query: Callable[[str], list[Any]], expr: str) -> bool:
     try:
-        return bool(query(expr))
-    except OSError:
-        return False
+        with running_prometheus(tool("prometheus"), tmp_path_factory.mktemp("prometheus"), targets=targets) as running:
+            # Three scrapes of each replica: then a rate has a value.
+            running.until("count(count_over_time(relay_redis_up[10s]) >= 3) == 2")
+            yield running.query
+    finally:
+        for each in replicas:
+            each.shutdown()
+            each.server_close()
 
 
 def _replica(metrics: Metrics) -> ThreadingHTTPServer:
