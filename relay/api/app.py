@@ -114,7 +114,8 @@ class _Envelope:
         if b"%2f" in scope["raw_path"].lower():  # a slash within a name: no name here has one
             await respond(ProblemError("not_found", _NOTHING_HERE))(scope, receive, answer)
             return
-        await self._app(scope, receive, answer)
+        with logs.about(request=request_id):
+            await self._app(scope, receive, answer)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:

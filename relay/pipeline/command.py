@@ -7,7 +7,7 @@ same event, or finds this one committed.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from relay import logs
@@ -97,6 +97,7 @@ class Ignorer:
         if known is not None and known["status"] == CANCELLED:
             return known
         caller = self.new_name()
+        began_s = self.monotonic()
         begun = await self._begin(brand, venue_id, order_id, caller)
         access = access_of(stored, vault=self.vault, clopos_url=self.clopos_url)
         command = _Command(self, stored, access, scope, order_id)
@@ -124,6 +125,8 @@ class Ignorer:
                 outcome=outcome,
                 sent=command.sent,
                 again=again,
+                event_ids=command.event_ids,
+                duration_ms=round((self.monotonic() - began_s) * 1000),
             )
 
     async def _begin(self, brand: str, venue_id: int, order_id: int, caller: str) -> Begun:
@@ -147,7 +150,7 @@ class Ignorer:
 
 @dataclass(slots=True)
 class _Command:
-    """One command on its way."""
+    """One command on its way; ``event_ids`` are those of the events that it led to."""
 
     parts: Ignorer
     stored: Stored[Brand]
@@ -155,6 +158,7 @@ class _Command:
     scope: Scope
     order_id: int
     sent: bool = False
+    event_ids: list[str] = field(default_factory=list)
 
     async def run(self, *, again: bool) -> dict[str, Any]:
         if again:
@@ -227,6 +231,7 @@ class _Command:
                 await reader.one(self.order_id, rules=rules, tally=tally)
             except UnknownThingError:
                 raise NotFoundError("Clopos knows no such order in this venue.") from None
+            self.event_ids += [event_id for _, _, event_id, _, _ in tally.events]
             if tally.bad:
                 raise RowUnreadable("The order cannot be read.", reason=tally.bad[0].reason, row_id=self.order_id)
             if not tally.conflicts:
@@ -264,5 +269,8 @@ class _Command:
             flags=FORGOTTEN if FORGOTTEN in head.flags else "",
             settled=True,
         )
-        await self.parts.committer.commit(self.scope, [proposal], started=started, fence=None, origin="command")
+        report = await self.parts.committer.commit(
+            self.scope, [proposal], started=started, fence=None, origin="command"
+        )
+        self.event_ids += [event_id for _, _, event_id, _, _ in report.events]
         return await self.parts.known(self.scope, self.order_id)

@@ -16,6 +16,7 @@ from relay.pipeline.endpoints import Endpoint
 from relay.pipeline.lane_run import LaneRun
 from relay.store.connection import RedisError
 from relay.store.lanes import Settlement
+from relay.store.positions import delivery_id
 
 SLOW_S: Final = 1.0
 """An attempt that takes longer waits for its partner, and hardly costs this process anything."""
@@ -171,8 +172,8 @@ class InHand:
             finally:
                 self._land(flight)
             self.end(lane, self._judged(flight, tried, started_at_s))
+            _log(flight, tried)
             if not tried.outcome.success:
-                _log(flight, tried)
                 await self._disable_if_due(lane, tried)
         finally:
             lane.busy -= 1
@@ -231,9 +232,11 @@ def _names(flight: _Flight) -> dict[str, Any]:
     event = flight.head.event
     return {
         "subscription": flight.lane.subscription_id,
+        "delivery": delivery_id(flight.lane.subscription_id, flight.head.position),
         "event_id": event.id,
         "type": event.type,
         "brand": event.brand,
+        "venue_id": event.venue_id,
         "subject": event.subject,
         "number": flight.head.number,
     }
@@ -242,6 +245,7 @@ def _names(flight: _Flight) -> dict[str, Any]:
 def _log(flight: _Flight, tried: Tried) -> None:
     logs.event(
         "attempt",
+        level="debug" if tried.outcome.success else "info",
         **_names(flight),
         status_class=tried.outcome.status_class.value,
         status_code=tried.attempt.status_code,

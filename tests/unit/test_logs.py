@@ -138,6 +138,29 @@ def test_on_a_console_a_line_is_readable_and_still_one_line() -> None:
     assert "open\\napitest" in stream.getvalue()
 
 
+def test_json_holds_every_line_and_a_console_what_people_need() -> None:
+    def act() -> None:
+        logs.event("attempt", level="debug", status_class="2xx")
+
+    assert [line["event"] for line in _lines_of(act)] == ["attempt"]
+    stream = io.StringIO()
+    logs.configure("console", stream=stream)
+    act()
+    logs.flush()
+    assert stream.getvalue() == ""
+
+
+def test_lines_about_something_carry_its_id_until_it_is_over() -> None:
+    def act() -> None:
+        with logs.about(request="0123"):
+            logs.event("ignore", brand="openapitest")
+        logs.event("poll")
+
+    lines = _lines_of(act, role="api")
+    assert [line.get("request") for line in lines] == ["0123", None]
+    assert {line["role"] for line in lines} == {"api"}
+
+
 def test_a_reader_that_stops_reading_stops_nobody_and_is_told_what_it_missed() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:
