@@ -93,10 +93,8 @@ class Client:
             )
         except httpx.TimeoutException:
             raise ApiError(f"the relay at {self._url} does not answer in time") from None
-        except httpx.HTTPError:
-            raise ApiError(
-                f"no relay answers at {self._url}: start one with `relay up`, or set RELAY_URL to where it is"
-            ) from None
+        except httpx.HTTPError as error:
+            raise ApiError(_no_answer(error, self._url)) from None
         if response.is_success:
             return _parsed(response.content) if response.content else None
         raise _refusal(response, self._url)
@@ -168,6 +166,18 @@ def _parsed(content: bytes) -> Any:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
+
+
+def _no_answer(error: httpx.HTTPError, url: str) -> str:
+    """Why there is no answer, as far as that can be told, and what to do."""
+    said = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return f"the certificate at {url} is not valid: is RELAY_URL right? SSL_CERT_FILE may name one to trust"
+    if "SSL" in said:
+        return f"{url} does not speak TLS: a relay itself speaks http://, only a proxy before it https://"
+    if isinstance(error, httpx.RemoteProtocolError):
+        return f"{url} does not answer in HTTP: is it https://? Set RELAY_URL to where the relay is"
+    return f"no relay answers at {url}: start one with `relay up`, or set RELAY_URL to where it is"
 
 
 def _refusal(response: httpx.Response, url: str) -> ApiError:

@@ -67,7 +67,11 @@ async def open_api() -> AsyncIterator[Client]:
     settings = read_settings(Role.COMMAND)
     token = settings.token or settings.admin_token or DataDir(settings.data_dir).known_admin_token()
     if token is None:
-        quit_with(WRONG_USAGE, f"RELAY_TOKEN is missing, and {settings.data_dir} holds none: set it, or RELAY_DATA_DIR")
+        quit_with(
+            WRONG_USAGE,
+            f"RELAY_TOKEN is missing, and {settings.data_dir} holds none: "
+            "set it, or RELAY_DATA_DIR to where `relay up` or `relay demo` keeps its own",
+        )
     async with Client(settings.url, token) as client:
         yield client
 
@@ -169,6 +173,8 @@ def show_latest(
                 filters["subscription"] = await subscription_id(client, filters["subscription"])
             rows = [row async for row in client.each(path, filters, at_most=limit)][::-1]
             _print_rows(table, rows, first=True, as_json=as_json, follow=follow)
+            if not rows and not follow:
+                click.echo("relay: there are none like that", err=True)
             if follow:
                 async for row in _follow_list(client, path, filters, rows):
                     _print_rows(table, [row], first=False, as_json=as_json, follow=True)

@@ -5,6 +5,7 @@ import re
 import resource
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import click
 import httpx2 as httpx
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 from cryptography.fernet import Fernet
 from redis.asyncio import Redis
@@ -188,6 +190,27 @@ def test_without_a_relay_it_is_said_where_one_was_looked_for(run: Run) -> None:
     assert answer.exit_code == 1
     assert "no relay answers at http://127.0.0.1:1" in answer.stderr
     assert "t" * 32 not in answer.output
+
+
+async def test_http_and_https_mixed_up_are_told(run: Run) -> None:
+    authority = trustme.CA()
+    over_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(over_tls)
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello\r\n\r\n")
+        writer.close()
+
+    for ours, scheme, told in (
+        (None, "https", "does not speak TLS"),
+        (over_tls, "http", "does not answer in HTTP: is it https://?"),
+        (over_tls, "https", "the certificate"),
+    ):
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=ours) as server:
+            url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            answer = await asyncio.to_thread(run, "brands", RELAY_TOKEN="t" * 32, RELAY_URL=url)
+        assert answer.exit_code == 1
+        assert told in answer.stderr
 
 
 def test_a_variable_that_is_no_setting_is_warned_of_on_stderr(run: Run) -> None:
