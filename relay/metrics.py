@@ -43,7 +43,7 @@ class View:
     Attributes:
         is_up: whether this scrape could read Redis; else all is as last known.
         workers: by kind, those with a fresh heartbeat.
-        wall_ms: this process' clock when Redis' was read.
+        skew_ms: by how much the clock of a process is off Redis' at most, of this one and of the workers.
         standing: since when there is something to be lost, and whether it is lost.
     """
 
@@ -51,7 +51,7 @@ class View:
     figures: Figures
     brands: Mapping[str, BrandFigures]
     workers: Mapping[str, int]
-    wall_ms: int
+    skew_ms: int
     standing: Standing
 
 
@@ -291,8 +291,8 @@ TABLE: Final = (
     _gauge(
         "relay_clock_skew_seconds",
         "",
-        lambda view: [((), abs(view.wall_ms - view.figures.now_ms) / 1000)],
-        "Distance of this process' clock from Redis' clock.",
+        lambda view: [((), view.skew_ms / 1000)],
+        "Greatest distance of a process' clock from Redis' clock.",
     ),
     _counts("relay_shifts_total", "queue ended", "shifts", "Shifts, by how they ended."),
     _counts("relay_jobs_refused_total", "queue reason", "jobs_refused", "What lay in RQ's queues and was not run."),

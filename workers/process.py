@@ -33,6 +33,8 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STUCK_S: Final = 120.0
 """The main thread waits in steps that are all shorter: if it is silent for longer, the process is not well."""
 SLOWEST_RETRY_S: Final = 5.0
+CLOCK_OFF_MS: Final = 5_000
+"""From this distance of its clock from Redis' on a worker says so: the times of signatures are its own."""
 
 
 def work(post: Post, table: Table) -> int:
@@ -74,6 +76,7 @@ class _Process:
         self._living: asyncio.Task[None]
         self._beating: asyncio.Task[None]
         self._present: list[asyncio.Task[None]] = []
+        self._clock_off = False
         self._stop = asyncio.Event()
         self._end = asyncio.Event()
         self._opened: asyncio.Future[int | None]
@@ -239,7 +242,11 @@ class _Process:
             await self._relay.presence.leave(self._post.kind, self._name)
 
     async def _say_present(self, relay: Relay) -> None:
-        await relay.presence.beat(self._post.kind, self._name, about=f"{socket.gethostname()} {os.getpid()}")
+        about = f"{socket.gethostname()} {os.getpid()}"
+        ahead_ms = await relay.presence.beat(self._post.kind, self._name, wall_ms=relay.chances.wall_ms(), about=about)
+        was_off, self._clock_off = self._clock_off, abs(ahead_ms) > CLOCK_OFF_MS
+        if self._clock_off and not was_off:
+            logs.event("clock off", level="warning", kind=self._post.kind, ahead_ms=ahead_ms)
 
     async def _beat(self, heartbeat: Heartbeat) -> None:
         try:

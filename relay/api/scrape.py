@@ -45,7 +45,7 @@ NOTHING: Final = View(
     ),
     brands={},
     workers={},
-    wall_ms=0,
+    skew_ms=0,
     standing=Standing(since_ms=0, missing=False),
 )
 """Before the first reading."""
@@ -99,11 +99,13 @@ class Scraper:
         wall_ms = self._now_ms()
         gate = asyncio.Semaphore(BRANDS_AT_ONCE)
         brands = await asyncio.gather(*[self._brand(stored, gate) for stored in figures.brands.values()])
-        workers = {kind: await self._presence.count(kind) for kind in KINDS}
+        present = {kind: await self._presence.look(kind) for kind in KINDS}
+        workers = {kind: each.count for kind, each in present.items()}
+        skew_ms = max(abs(wall_ms - figures.now_ms), *(each.skew_ms for each in present.values()))
         standing = await self._installation()
         counters = self._marks.hold(figures.counters, since_ms=standing.since_ms)
         figures = replace(figures, counters=counters)
-        return View(True, figures, {brand.stored.id: brand for brand in brands}, workers, wall_ms, standing)
+        return View(True, figures, {brand.stored.id: brand for brand in brands}, workers, skew_ms, standing)
 
     async def _brand(self, stored: Stored[Brand], gate: asyncio.Semaphore) -> BrandFigures:
         brand = stored.value

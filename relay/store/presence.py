@@ -1,11 +1,12 @@
-"""Which worker processes live?
+"""Which worker processes live, and do their clocks go right?
 
-A worker says so every ``BEAT_S`` with one plain command; what it said lapses ``TTL_S`` later, by Redis' clock.
+A worker says so every ``BEAT_S``; what it said lapses ``TTL_S`` later, by Redis' clock.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
@@ -15,23 +16,44 @@ BEAT_S: Final = 10.0
 TTL_S: Final = 30
 
 
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The living workers of one kind.
+
+    Attributes:
+        skew_ms: by how much the clock of one of them is off Redis' at most.
+    """
+
+    count: int
+    skew_ms: int
+
+
 class Presence:
     """The living workers of each kind, in Redis."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._redis: Any = redis  # redis-py's annotations cannot say that replies are bytes
 
-    async def beat(self, kind: str, name: str, *, about: str = "") -> None:
+    async def beat(self, kind: str, name: str, *, wall_ms: int | None = None, about: str = "") -> int:
         """Say that a worker lives.
 
         Args:
             kind: what it runs shifts of.
             name: its own, of no other process ever.
+            wall_ms: its clock; None where that does not matter.
             about: where it is, for people: host and process id.
+
+        Returns:
+            By how many ms its clock is ahead of Redis'; behind: less than 0.
         """
-        before = await self._redis.set(_key(kind, name), about, ex=TTL_S, get=True)
+        ahead_ms = 0
+        if wall_ms is not None:
+            seconds, micros = await self._redis.time()
+            ahead_ms = wall_ms - (seconds * 1000 + micros // 1000)
+        before = await self._redis.set(_key(kind, name), f"{ahead_ms} {about}", ex=TTL_S, get=True)
         if before is None:  # the first time, or it was away for long: it may have been taken off the list
             await self._redis.sadd(keys.workers(kind), name)
+        return ahead_ms
 
     async def leave(self, kind: str, name: str) -> None:
         """Say that a worker takes no more shifts."""
@@ -40,17 +62,23 @@ class Presence:
             pipe.srem(keys.workers(kind), name)
             await pipe.execute()
 
-    async def count(self, kind: str) -> int:
-        """Count the kind's living workers."""
+    async def look(self, kind: str) -> Present:
+        """Look who is there."""
         names = await self._redis.smembers(keys.workers(kind))
         if not names:
-            return 0
-        return int(await self._redis.exists(*(_key(kind, _text(name)) for name in names)))
+            return Present(0, 0)
+        found = await self._redis.mget([_key(kind, name.decode()) for name in names])
+        said = [value.partition(b" ")[0] for value in found if value is not None]
+        return Present(len(said), max((abs(_number(ahead_ms)) for ahead_ms in said), default=0))
 
 
 def _key(kind: str, name: str) -> str:
     return f"{keys.workers(kind)}:{name}"
 
 
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+def _number(text: bytes) -> int:
+    """What a worker said of its clock; one of another version says nothing of it."""
+    try:
+        return int(text)
+    except ValueError:
+        return 0

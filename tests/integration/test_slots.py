@@ -116,7 +116,7 @@ async def test_a_worker_that_left_or_died_does_not_count(slots: Slots, presence:
         await presence.beat(KIND, name)
     await presence.leave(KIND, "left")
     await redis.delete(f"{keys.workers(KIND)}:died")  # what its thirty seconds do
-    assert await presence.count(KIND) == 1
+    assert (await presence.look(KIND)).count == 1
     await make_late(redis)
     await run_shift(slots, "s1")
     assert await slots.take(KIND, "s2") is Taken.FULL
