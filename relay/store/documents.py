@@ -2,8 +2,8 @@
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -68,6 +68,7 @@ class Documents(Generic[T]):
         self._noun = kind
         self._decoder = msgspec.json.Decoder(model)
         self._encoder = msgspec.json.Encoder()
+        self._names = {field.name for field in fields(cast("Any", model))}
         self._complained: dict[str, bytes] = {}
 
     @property
@@ -134,14 +135,19 @@ class Documents(Generic[T]):
             NameTaken: the new name is another's.
         """
         for _ in range(UPDATE_TRIES):
-            present = await self.get(document_id)
-            if present is None:
+            text = await self._redis.hget(self._hash, document_id)
+            if text is None:
                 raise NotFoundError(f"no {self._noun} has this id")
+            present = self._decode(document_id, text)
             if if_version is not None and present.version != if_version:
                 raise VersionMismatch("it was changed since you read it: read it again and repeat the change")
             try:
                 return await self._put(
-                    document_id, present.version, change(present.value), old_name=name_of(present.value)
+                    document_id,
+                    present.version,
+                    change(present.value),
+                    old_name=name_of(present.value),
+                    unknown=self._unknown(text),
                 )
             except VersionMismatch:
                 if if_version is not None:
@@ -164,9 +170,19 @@ class Documents(Generic[T]):
             raise VersionMismatch("it was changed since you read it: read it again and repeat the request")
         return bool(outcome)
 
-    async def _put(self, document_id: str, expected: int, write: Write[T], *, old_name: str | None) -> Stored[T]:
+    def _unknown(self, text: bytes) -> bytes:
+        """What a newer version has written into a document, and this one does not know: it is to stay there."""
+        document: dict[str, Any] = msgspec.json.decode(text.partition(b" ")[2])
+        left = {name: value for name, value in document.items() if name not in self._names}
+        return self._encoder.encode(left) if left else b""
+
+    async def _put(  # one write, and all that must be as it was read
+        self, document_id: str, expected: int, write: Write[T], *, old_name: str | None, unknown: bytes = b""
+    ) -> Stored[T]:
         gate = "" if write.gate is None else (write.gate or "-")
         encoded = self._encoder.encode(write.value)
+        if unknown:
+            encoded = encoded[:-1] + b"," + unknown[1:]
         placeholder = f'"{write.placeholder}"' if write.placeholder else ""
         status, version, stamp = await self._scripts.run(
             "put_document",
