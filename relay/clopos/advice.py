@@ -87,6 +87,11 @@ ADVICE: Final[Mapping[str, Advice]] = {
         "Clopos says that there are rows and sends none. Nothing is concluded from it; it is tried again.",
     ),
     "refused": Advice(Reach.VENUE, "Clopos refuses the request."),
+    "deadly": Advice(
+        Reach.VENUE,
+        "Reading this has ended the worker several times in a row, most likely for want of memory. It is set aside and "
+        "tried again once in a while. Give the poll workers more memory.",
+    ),
     "dns": Advice(Reach.PLATFORM, "The host name of Clopos' API is not found. Check clopos_url and the resolver."),
     "tls": Advice(
         Reach.PLATFORM, "The certificate of Clopos' API is not valid. Check clopos_url, the clock and the way there."

@@ -8,6 +8,7 @@
     │   │   ├── ThrottledError      the quota; says how long to wait
     │   │   └── UnknownThingError   404: no such order, no such venue
     │   ├── HeldBackError           it was not asked: an earlier failure or the quota says to wait
+    │   ├── DeadlyError             it was not asked: reading its answer has ended worker after worker
     │   ├── PageUnreadable          it answered with what is not a page: not_json, truncated, …
     │   └── RowUnreadable           one row of a page; the others go on
     ├── CallerError                 whoever called us: the API's client, the operator
@@ -127,6 +128,12 @@ class HeldBackError(CloposError):
     def __init__(self, message: str, *, reason: str | None = None, wait_s: float) -> None:
         super().__init__(message, reason=reason)
         self.wait_s = wait_s
+
+
+class DeadlyError(CloposError):
+    """Clopos was not asked: reading its answer has ended the worker, several times in a row."""
+
+    default_reason = "deadly"
 
 
 class PageUnreadable(CloposError):  # noqa: N818 - reads as the sentence its callers say

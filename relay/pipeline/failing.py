@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.clopos.advice import Reach, advice
-from relay.core.errors import CloposError, HeldBackError, SignInError, ThrottledError, UnknownThingError
+from relay.core.errors import CloposError, DeadlyError, HeldBackError, SignInError, ThrottledError, UnknownThingError
 from relay.store.findings import BrandState, FeedState
 
 FAILING_AFTER: Final = 3
@@ -18,6 +18,11 @@ SIGN_IN_WAIT_MS: Final = 60_000
 
 GONE_WAIT_MS: Final = 300_000
 """Between two looks whether a venue that Clopos does not know is back, at most."""
+
+
+DEADLY_WAIT_MS: Final = 900_000
+LONGEST_DEADLY_WAIT_MS: Final = 21_600_000
+"""Between two tries of what has ended worker after worker: doubled from a quarter of an hour up to six."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,10 @@ def failed(brand: BrandState, feed: FeedState, error: CloposError, *, now_ms: in
     if isinstance(error, UnknownThingError):
         # Clopos answers, and says that there is no such venue: nothing else suffers.
         feed.retry_ms = now_ms + round(min(GONE_WAIT_MS, 10_000 << min(feed.failures - 1, 10)) * spread)
+        return None
+    if isinstance(error, DeadlyError):
+        wait_ms = min(LONGEST_DEADLY_WAIT_MS, DEADLY_WAIT_MS << min(feed.failures - 1, 10))
+        feed.retry_ms = now_ms + round(wait_ms * spread)
         return None
     if error.reason == "forbidden":
         wait_ms = SIGN_IN_WAIT_MS * spread

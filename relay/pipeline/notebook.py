@@ -14,6 +14,7 @@ from relay.store.findings import (
     Found,
     SetAside,
     bad_field,
+    begun_field,
     encode,
     orders_field,
     venue_field,
@@ -36,6 +37,7 @@ class Notebook:
         self._brand_as_written = b""
         self._habits_ms = now_ms
         self._bad: dict[str, bytes] = {}
+        self._ended: set[str] = set()
         self.noted_ms = now_ms
 
     @property
@@ -47,18 +49,21 @@ class Notebook:
         """Redis' time, as of the last note and our own clock since."""
         return self._base_ms + int((asyncio.get_running_loop().time() - self._base_s) * 1000)
 
-    async def write(self, *, venues: Iterable[int] = (), orders: Iterable[int] = ()) -> Noted | None:
+    async def write(
+        self, *, venues: Iterable[int] = (), orders: Iterable[int] = (), begun: Mapping[str, bytes] | None = None
+    ) -> Noted | None:
         """Write a note; None when another worker owns the brand by now.
 
         Args:
             venues: whose state has changed.
             orders: venues whose open orders have changed.
+            begun: a look that begins.
 
         Raises:
             redis.exceptions.RedisError: what was to be written is written with the next note.
         """
         async with self._lock:
-            fields: dict[str, bytes] = {}
+            fields = dict(begun or {})
             for venue_id in venues:
                 fields[venue_field(venue_id)] = encode(self.found.venues[venue_id])
             for venue_id in orders:
@@ -70,6 +75,8 @@ class Notebook:
                 self._habits_ms = self.now_ms()
                 self.found.habits.decay(self._habits_ms)
                 fields[HABITS_FIELD] = encode(self.found.habits)
+            ended, self._ended = self._ended, set()
+            fields |= dict.fromkeys(ended, b"")
             bad, self._bad = self._bad, {}
             counters = self._requests.drain()
             try:
@@ -77,6 +84,7 @@ class Notebook:
             except RedisError:
                 self._requests.put_back(counters)
                 self._bad = {**bad, **self._bad}
+                self._ended |= ended
                 raise
             if noted is None:
                 self._requests.put_back(counters)
@@ -91,6 +99,27 @@ class Notebook:
         self._brand_as_written, self._habits_ms = b"", 0
         self._bad = {name: encode(row) for name, row in self.found.bad.items()} | self._bad
         return await self.write(venues=self.found.venues, orders=self.found.open_orders)
+
+    async def begin(self, feed: str, venue_id: int | None) -> Noted | None:
+        """Write down that a look begins, so that it is known if it ends its worker; as ``write`` otherwise.
+
+        Raises:
+            redis.exceptions.RedisError: nobody else knows of it.
+        """
+        name = begun_field(feed, venue_id)
+        times = self.found.begun[name] = self.found.begun.get(name, 0) + 1
+        self._ended.discard(name)
+        return await self.write(begun={name: b"%d" % times})
+
+    def ended(self, feed: str, venue_id: int | None) -> None:
+        """Take note that a look has ended, one way or another, and its worker has not."""
+        name = begun_field(feed, venue_id)
+        if self.found.begun.pop(name, None) is not None:
+            self._ended.add(name)
+
+    def begun(self, feed: str, venue_id: int | None) -> int:
+        """How often in a row that look was begun, and its worker died."""
+        return self.found.begun.get(begun_field(feed, venue_id), 0)
 
     def set_aside(self, feed: str, venue_id: int | None, rows: Sequence[BadRow]) -> int:
         """Keep rows that cannot be read, to be shown; how many of them are new in content."""

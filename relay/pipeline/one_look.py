@@ -1,12 +1,17 @@
-"""What surrounds every look, whatever is looked at?  How it ended is taken in, logged, told, and written down."""
+"""What surrounds every look, whatever is looked at?  How it ended is taken in, logged, told, and written down.
 
+A brand whose last owners all died is looked at with care: one look at a time, each written down before it begins. One
+that has ended worker after worker is set aside for a while, so that it does not end the looks at every other brand.
+"""
+
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from relay import logs
 from relay.clopos.api import Access
 from relay.clopos.feeds import FeedSource
-from relay.core.errors import CloposError, StaleError
+from relay.core.errors import CloposError, DeadlyError, HeldBackError, StaleError
 from relay.core.operational import brand_failing, brand_recovered, brand_subject
 from relay.pipeline.commit import OperationalEvent
 from relay.pipeline.failing import Turn, failed, went_well
@@ -22,8 +27,10 @@ from relay.store.venues import Claim, Noted
 
 AFTER_REDIS_FAILED_MS = 1_000
 AFTER_OUR_FAULT_MS = 30_000
-EVENTS_NAMED = 50
-"""So many events a line of the log names; the log of events has them all."""
+CAREFUL_AFTER = 2
+"""Owners in a row that died: from then on the next one takes care."""
+DEADLY_AFTER = 3
+"""Times in a row that a look was begun with care, and its worker died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +62,7 @@ class Observer:
         self.lost = False
         self._last_note: Noted | None = None
         self.count = 0
+        self._careful = asyncio.Lock()
 
     async def take(
         self, target: Target, tally: Tally, look: Callable[[Reader], Awaitable[Pass]], *, began_ms: int
@@ -70,6 +78,35 @@ class Observer:
         Returns:
             How it ended; None when it failed, which is taken in: nothing goes further from here.
         """
+        if self._claim.died < CAREFUL_AFTER:
+            return await self._take(target, tally, look, began_ms=began_ms)
+        async with self._careful:
+            return await self._take(target, tally, self._with_care(target, look), began_ms=began_ms)
+
+    def _with_care(
+        self, target: Target, look: Callable[[Reader], Awaitable[Pass]]
+    ) -> Callable[[Reader], Awaitable[Pass]]:
+        """Have a look leave a trace while it is taken, and not be taken that has ended worker after worker."""
+        feed, venue_id, state = target.source.feed.value, target.venue_id, target.state
+
+        async def carefully(reader: Reader) -> Pass:
+            wait_ms = state.retry_ms - self._book.now_ms()
+            if state.reason == DeadlyError.default_reason and wait_ms > 0:
+                raise HeldBackError("It was set aside while this look waited.", reason="stale", wait_s=wait_ms / 1000)
+            deadly = self._book.begun(feed, venue_id) >= DEADLY_AFTER
+            try:
+                if deadly:
+                    raise DeadlyError(f"{DEADLY_AFTER} workers in a row have died of reading this.")
+                self._heed(await self._book.begin(feed, venue_id))
+                return await look(reader)
+            finally:
+                self._book.ended(feed, venue_id)
+
+        return carefully
+
+    async def _take(
+        self, target: Target, tally: Tally, look: Callable[[Reader], Awaitable[Pass]], *, began_ms: int
+    ) -> Pass | None:
         self.count += 1
         state = target.state
         error: CloposError | None = None
@@ -151,7 +188,6 @@ class Observer:
             rows=tally.rows,
             known=tally.known,
             events=len(tally.events),
-            event_ids=[event_id for _, _, event_id, _, _ in tally.events[:EVENTS_NAMED]],
             silent=tally.silent,
             conflicts=tally.conflicts,
             set_aside=len(tally.bad),
@@ -185,6 +221,9 @@ class Observer:
         except RedisError as error:
             logs.event("look not noted", level="warning", brand=self._claim.brand, exc=error)
             return
+        self._heed(noted)
+
+    def _heed(self, noted: Noted | None) -> None:
         if noted is None:
             self.lost = True
         else:

@@ -15,6 +15,9 @@ from relay.store.venues import PollStore
 FAILING_LOOKS: Final = 3
 """Failed looks in a row after which a venue's trouble is shown as the brand's error."""
 
+TOLD_AT_ONCE: Final = ("not_found", "deadly")
+"""Reasons that no further look makes any clearer."""
+
 MOST_SHOWN: Final = 20
 """Rows set aside that are listed; all are counted."""
 
@@ -116,9 +119,9 @@ def _error(status: str, found: Found, venues: dict[int, VenueState]) -> str | No
 
 
 def _venue_error(venue: VenueState) -> str | None:
-    if venue.orders.failures >= FAILING_LOOKS or venue.orders.reason == "not_found":
+    if venue.orders.failures >= FAILING_LOOKS or venue.orders.reason in TOLD_AT_ONCE:
         return venue.orders.message
-    if venue.stations.failures >= FAILING_LOOKS:
+    if venue.stations.failures >= FAILING_LOOKS or venue.stations.reason in TOLD_AT_ONCE:
         return f"Stations: {venue.stations.message}"
     return None
 

@@ -124,12 +124,17 @@ class SetAside(msgspec.Struct, omit_defaults=True):
 
 @dataclass(slots=True)
 class Found:
-    """All that is known of looking at a brand."""
+    """All that is known of looking at a brand.
+
+    Attributes:
+        begun: looks that were begun and not ended, since their worker died: name of the field -> how often in a row.
+    """
 
     brand: BrandState
     habits: Habits = field(default_factory=Habits)
     venues: dict[int, VenueState] = field(default_factory=dict)
     open_orders: dict[int, dict[int, OpenOrder]] = field(default_factory=dict)
+    begun: dict[str, int] = field(default_factory=dict)
     bad: dict[str, SetAside] = field(default_factory=dict)
 
 
@@ -163,6 +168,11 @@ def orders_field(venue_id: int) -> str:
     return f"o:{venue_id}"
 
 
+def begun_field(feed: str, venue_id: int | None) -> str:
+    """Name of the field that holds how often a look was begun and not ended."""
+    return f"r:{feed}:{'-' if venue_id is None else venue_id}"
+
+
 def bad_field(feed: str, venue_id: int | None, row: str) -> str:
     """Name of the field that holds a row set aside; ``row`` is its id, or the digest of its bytes."""
     return f"{feed}:{'-' if venue_id is None else venue_id}:{row}"
@@ -176,6 +186,8 @@ def decode(state: Mapping[bytes, bytes], bad: Mapping[bytes, bytes], *, generati
     found = Found(brand, _read(_habits, state.get(HABITS_FIELD.encode())) or Habits())
     for name, value in state.items():
         kind, _, venue_id = name.partition(b":")
+        if kind == b"r" and value.isdigit():
+            found.begun[name.decode()] = int(value)
         if not venue_id.isdigit():
             continue
         if kind == b"v" and (venue := _read(_venue, value)) is not None:

@@ -44,8 +44,8 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:session:{digest}:{name} | string | what the next page is to tell them, once (sealed) | TTL 5 min |
 | relay:announcements | list | operational events to commit (JSON), put there by the script that caused them | when committed |
 | relay:polls:due | zset | brand -> ms of its next look; while owned: when the lease ends | the brand's end |
-| relay:polls:{brand} | hash | lease: owner, fence, until; asked (for a look now), notes (how many were written) | the brand's end |
-| relay:polls:{brand}:state | hash | what looking at Clopos found (JSON): `b` brand, `h` habits of its orders, `v:{venue}` a venue, `o:{venue}` its open orders | the brand's end |
+| relay:polls:{brand} | hash | lease: owner, fence, until; asked (for a look now), notes (how many were written), died (owners in a row that did not give it back) | the brand's end |
+| relay:polls:{brand}:state | hash | what looking at Clopos found (JSON): `b` brand, `h` habits of its orders, `v:{venue}` a venue, `o:{venue}` its open orders, `r:{feed}:{venue}` how often a look was begun and its worker died | the brand's end |
 | relay:polls:{brand}:bad | hash | rows set aside: feed:venue:id or digest -> reason, times (JSON); at most 200 | when read again, or the brand's end |
 | relay:quota:{integrator}:{brand} | string | requests of the last minute, packed (see quota_acquire.lua) | TTL 10 min |
 | relay:quota-address | string | failed requests and sign-ins of the last minute, all brands | TTL 10 min |

@@ -32,11 +32,13 @@ class Claim:
 
     Attributes:
         asked: somebody wants a look now, whatever failed before.
+        died: so many owners in a row, up to now, did not give it back.
     """
 
     brand: str
     fence: Fence
     asked: bool = False
+    died: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class PollStore:
             [owner, most, LEASE_MS, keys.poll_lease(""), FULL_SHARE, FULL_WAIT_MS],
         )
         claims = tuple(
-            Claim(name.decode(), _fence(name.decode(), number), bool(asked)) for name, number, asked in taken
+            Claim(name.decode(), _fence(name.decode(), number), bool(asked), died)
+            for name, number, asked, died in taken
         )
         return Claims(now_ms, None if next_ms < 0 else next_ms, claims, bool(full))
 

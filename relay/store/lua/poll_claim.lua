@@ -4,8 +4,8 @@
 -- KEYS  1 polls due (zset)
 -- ARGV  1 owner  2 how many at most  3 length of the lease, ms  4 stem of leases' keys
 --       5 share of the memory limit above which nothing new is read  6 ms after which to look again then
--- Returns { now ms, ms of the next one that is due later (-1 none), { {brand, fence, 1 when somebody asked for a look}, … },
---         1 when there is no room }
+-- Returns { now ms, ms of the next one that is due later (-1 none), { {brand, fence, 1 when somebody asked for a look, owners
+--         in a row that did not give it back}, … }, 1 when there is no room }
 -- Without room, what is due is put off: deliveries are settled and make room meanwhile, and nobody is woken in vain.
 -- Atomic because two workers must never own one brand: the fence grows with every claim, and what an owner before it
 -- still has in hand is refused by commit.lua and poll_note.lua.
@@ -25,9 +25,10 @@ for _, brand in ipairs(call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0
   else
     local lease = ARGV[4] .. brand
     local fence = call('HINCRBY', lease, 'fence', 1)
+    local died = call('HEXISTS', lease, 'owner') == 1 and call('HINCRBY', lease, 'died', 1) or 0
     call('HSET', lease, 'owner', ARGV[1], 'until', lease_end)
     call('ZADD', KEYS[1], lease_end, brand)
-    claimed[#claimed + 1] = { brand, fence, call('HDEL', lease, 'asked') }
+    claimed[#claimed + 1] = { brand, fence, call('HDEL', lease, 'asked'), died }
   end
 end
 local later = call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

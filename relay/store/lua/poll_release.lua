@@ -9,7 +9,7 @@
 -- Atomic because a brand without owner and without due time would never be looked at again.
 
 if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
-redis.call('HDEL', KEYS[1], 'owner', 'until')
+redis.call('HDEL', KEYS[1], 'owner', 'until', 'died')
 if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'asked', 1) end
 if redis.call('HEXISTS', KEYS[1], 'asked') == 1 then
   redis.call('ZADD', KEYS[2], 0, ARGV[2])
