@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from relay import logs
+from relay import logs, traces
 from relay.clopos.client import CloposClient
 from relay.clopos.transport import Transport
 from relay.core.retry import RetryPolicy
@@ -227,6 +227,8 @@ async def open_relay(settings: Settings, *, timeouts: Timeouts | None = None) ->
             logs.event("redis", level="warning", reason=warning)
         blocking = open_redis(settings.redis_url, timeouts=BLOCKING)
         stack.push_async_callback(blocking.aclose)
+        if settings.traces and traces.start():
+            stack.push_async_callback(traces.stop)
         sender = await stack.enter_async_context(Sender(allow=settings.allow_networks))
         transport = Transport()
         stack.push_async_callback(transport.aclose)

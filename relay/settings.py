@@ -68,6 +68,7 @@ class Settings:
     metrics_token: str | None = field(default=None, repr=False)
     url: str = "http://127.0.0.1:8080"
     token: str = field(default="", repr=False)
+    traces: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -115,7 +116,14 @@ def load_settings(environ: Mapping[str, str], *, role: Role) -> Settings:
     if problems:
         raise SettingsError(problems)
     warnings = () if ALREADY_WARNED in environ else (*_unknown(environ), *_doubtful(settings))
-    return dataclasses.replace(settings, warnings=warnings)
+    return dataclasses.replace(settings, traces=_wants_traces(environ), warnings=warnings)
+
+
+def _wants_traces(environ: Mapping[str, str]) -> bool:
+    """By OpenTelemetry's own variables: a place to export to is named, and nothing is switched off."""
+    off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
+    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return not off and any(environ.get(name) for name in names)
 
 
 # ---- how each is read: a ValueError's text follows the name and does not repeat the value ----

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from relay import logs
+from relay import logs, traces
 from relay.core.changes import Change
 from relay.core.digests import content_digest
 from relay.core.errors import StaleError
@@ -169,6 +169,8 @@ class Committer:
             _warn(answer)
             for proposal, made, result in zip(batch, drafts, answer.results, strict=True):
                 _note(report, proposal, made, result)
+                if made is not None and result.outcome is Committed.EVENT:
+                    _trace("command" if made.origin == Origin.COMMAND else "look", made, started, result)
             rest = rest[len(batch) :]
         if orphans:
             await self._wake("deliver")
@@ -218,9 +220,12 @@ class Committer:
             if answer.results[0].outcome is Committed.CONFLICT:
                 continue
             _warn(answer)
+            (result,) = answer.results
+            if result.outcome is Committed.EVENT:
+                _trace("announcement", made, started, result)
             if answer.orphan_lanes:
                 await self._wake("deliver")
-            return answer.results[0].outcome is Committed.EVENT
+            return result.outcome is Committed.EVENT
         raise StaleError("too many operational events of one subject at once: try again")
 
     async def drain_announcements(self) -> int:
@@ -338,3 +343,22 @@ def _note(report: CommitReport, proposal: Proposal, made: Draft | None, result: 
             report.unchanged += 1
         case _:
             report.silent += 1
+
+
+def _trace(what: str, made: Draft, started: int, result: Result) -> None:
+    """Begin the event's trace: from before Clopos was asked to the commit."""
+    if traces.on():
+        traces.found(
+            made.id,
+            what=what,
+            began_ms=started // keys.STAMPS_PER_MS,
+            ended_ms=result.position // keys.STAMPS_PER_MS,
+            attributes={
+                "relay.event_id": made.id,
+                "relay.type": made.type,
+                "relay.brand": made.brand,
+                "relay.venue_id": made.venue_id,
+                "relay.subject": made.subject,
+                "relay.origin": made.origin,
+            },
+        )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from relay import logs
+from relay import logs, traces
 from relay.core import breaker
 from relay.core.outcomes import Failure, StatusClass, classify
 from relay.egress.sender import Attempt
@@ -172,7 +172,7 @@ class InHand:
             finally:
                 self._land(flight)
             self.end(lane, self._judged(flight, tried, started_at_s))
-            _log(flight, tried)
+            _tell(flight, tried)
             if not tried.outcome.success:
                 await self._disable_if_due(lane, tried)
         finally:
@@ -242,13 +242,27 @@ def _names(flight: _Flight) -> dict[str, Any]:
     }
 
 
-def _log(flight: _Flight, tried: Tried) -> None:
+def _tell(flight: _Flight, tried: Tried) -> None:
+    """Write the attempt's line and its span."""
+    names, made, event = _names(flight), tried.attempt, flight.head.event
     logs.event(
         "attempt",
         level="debug" if tried.outcome.success else "info",
-        **_names(flight),
+        **names,
         status_class=tried.outcome.status_class.value,
-        status_code=tried.attempt.status_code,
-        error=tried.attempt.error,
-        duration_ms=tried.attempt.duration_ms,
+        status_code=made.status_code,
+        error=made.error,
+        duration_ms=made.duration_ms,
     )
+    if traces.on():
+        traces.attempted(
+            event.id,
+            began_ms=flight.started_ms,
+            ended_ms=flight.started_ms + made.duration_ms,
+            attributes={
+                **{f"relay.{name}": value for name, value in names.items()},
+                "http.response.status_code": made.status_code,
+                "relay.waited_ms": flight.started_ms - event.timestamp_ms,
+            },
+            error=None if tried.outcome.success else tried.outcome.status_class.value,
+        )
