@@ -13,11 +13,14 @@ import orjson
 from redis.asyncio import Redis
 
 from relay.core.errors import CorruptStateError
+from relay.core.packing import pack_lines, unpack_lines
 from relay.store import keys
 from relay.store.positions import clock
 
 HEAD_VERSION = "1"
 HEAD_FIELDS = 8
+_ZLIB_ALONE = b"x"
+"""How such a stream begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +93,22 @@ class Snapshot:
 
 
 def pack(value: dict[str, Any], raw: bytes | None) -> bytes:
-    """Pack an object and its row."""
+    """Pack an object and its row, against the dictionary of what events look like: half of what it takes alone."""
     encoded = orjson.dumps(value)
-    return zlib.compress(encoded if raw is None else encoded + b"\n" + raw, 1)
+    return pack_lines([encoded] if raw is None else [encoded, raw])
 
 
 def unpack(blob: bytes) -> Snapshot:
-    """Unpack what :func:`pack` made.
+    """Unpack what :func:`pack` made, or, as it once did, zlib alone.
 
     Raises:
         CorruptStateError: it is not that.
     """
     try:
-        encoded, _, raw = zlib.decompress(blob).partition(b"\n")
+        if blob[:1] == _ZLIB_ALONE:
+            encoded, _, raw = zlib.decompress(blob).partition(b"\n")
+        else:
+            encoded, raw = (*unpack_lines(blob, 2), b"")[:2]
         return Snapshot(orjson.loads(encoded), raw or None)
     except (zlib.error, ValueError) as error:
         raise CorruptStateError("a snapshot cannot be read") from error

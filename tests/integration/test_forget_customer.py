@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from relay.core.errors import CorruptStateError
 from relay.core.events import pack_static, unpack_static
+from relay.core.packing import unpack_lines
 from relay.store import keys
 from relay.store.rewriting import PART, Rewriting
 from tests.integration.apis import LOOPBACK, Api, running_api
@@ -52,7 +52,7 @@ async def everything(api: Api) -> str:
         event = unpack_static(entry)
         found += [event.data, event.raw or b""]
     async for key in redis.scan_iter("relay:snap:*:o"):
-        found += [zlib.decompress(blob) for blob in await redis.hvals(key)]
+        found += [b"\n".join(unpack_lines(blob, 2)) for blob in await redis.hvals(key)]
     return b"\n".join(found).decode("utf-8", "replace")
 
 

@@ -13,6 +13,7 @@ from relay.core.drafts import Draft, draft
 from relay.core.errors import CorruptStateError
 from relay.core.orders import normalize
 from relay.core.packing import pack_static, unpack_static
+from relay.store.snapshots import Snapshot, pack, unpack
 
 PAGE = (Path(__file__).parent / "data" / "list-orders.json").read_text()
 
@@ -105,3 +106,19 @@ def test_packing_and_unpacking_take_microseconds() -> None:
 
     assert min(timeit.repeat(lambda: pack_static(event), number=100, repeat=20)) / 100 < 40e-6
     assert min(timeit.repeat(lambda: unpack_static(blob), number=100, repeat=20)) / 100 < 40e-6
+
+
+@pytest.mark.parametrize("raw", [None, b'{"id":1,"status":"PENDING"}'])
+def test_a_snapshot_comes_back_as_it_was(raw: bytes | None) -> None:
+    value = {"id": 1, "status": "pending", "comment": "Zəng edin\n", "items": []}
+    assert unpack(pack(value, raw)) == Snapshot(value, raw)
+
+
+def test_a_snapshot_of_before_there_was_a_dictionary_can_be_read() -> None:
+    assert unpack(zlib.compress(b'{"id":1}\n{"row":1}', 1)) == Snapshot({"id": 1}, b'{"row":1}')
+
+
+@pytest.mark.parametrize("blob", [b"", b"x", b"\x01", b"\x01junk", b"\x7f", pack({"id": 1}, None)[:-3]])
+def test_a_snapshot_that_is_none_says_so(blob: bytes) -> None:
+    with pytest.raises(CorruptStateError):
+        unpack(blob)
