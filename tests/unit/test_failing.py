@@ -4,6 +4,7 @@ import pytest
 
 from relay.core.errors import (
     CloposError,
+    DeadlyError,
     HeldBackError,
     NoAnswerError,
     PageUnreadable,
@@ -61,6 +62,16 @@ def test_an_unknown_venue_harms_nobody_else() -> None:
     brand, feed, turns = fail(UnknownThingError("gone", status=404), 10)
     assert (brand, any(turns)) == (BrandState(), False)
     assert feed.retry_ms - NOW_MS == 300_000
+
+
+def test_what_has_ended_worker_after_worker_waits_longer_each_time_and_harms_nobody_else() -> None:
+    brand, feed = BrandState(), FeedState()
+    waits = []
+    for _ in range(8):
+        assert failed(brand, feed, DeadlyError("…"), now_ms=NOW_MS, draw=0.5) is None
+        waits.append((feed.retry_ms - NOW_MS) // 60_000)
+    assert waits == [15, 30, 60, 120, 240, 360, 360, 360]
+    assert (feed.reason, brand.retry_ms, brand.failing_ms) == ("deadly", 0, 0)
 
 
 def test_a_429_says_how_long_to_wait() -> None:
