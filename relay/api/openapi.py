@@ -203,7 +203,7 @@ def _query_parameters(operation: Operation) -> Iterable[dict[str, Any]]:
 
 _ETAG: Final = r'(W/)?"[!#-~\u0080-\u00ff]*"'
 _ETAGS: Final = rf"\*|{_ETAG}([ \t]*,[ \t]*{_ETAG})*"
-_KEY: Final = r"^[ \t]*[!-~]([ -~]*[!-~])?[ \t]*$"  # HTTP takes off the space around it
+_KEY: Final = r"^[!-~]([ -~]*[!-~])?[ \t]*$"  # HTTP takes off the space at its end
 
 
 def _headers(operation: Operation) -> Iterable[dict[str, Any]]:
@@ -212,7 +212,7 @@ def _headers(operation: Operation) -> Iterable[dict[str, Any]]:
             "name": "If-Match",
             "in": "header",
             "description": "An ETag as it was given: only that version is changed.",
-            "schema": {"type": "string", "pattern": f"^[ \\t]*({_ETAGS})[ \\t]*$", "maxLength": 4096},
+            "schema": {"type": "string", "pattern": f"^({_ETAGS})[ \\t]*$", "maxLength": 4096},
         }
     if operation.method == "POST":
         yield {

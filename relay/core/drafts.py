@@ -6,10 +6,11 @@ status back and forth is one.
 """
 
 from base64 import b32hexencode
-from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Final
+
+import msgspec
 
 from relay.core.changes import Change
 from relay.core.normalize import canonical_json, repair_json
@@ -21,7 +22,7 @@ _PERSON: Final = b"relay-event-1"
 
 
 class Origin(StrEnum):
-    """How a change came to be seen. An operational event has the origin of what led to it."""
+    """How a change came to be seen. The relay's own events say ``command``, and ``test`` where one was asked for."""
 
     POLL = "poll"
     RECONCILE = "reconcile"
@@ -30,8 +31,7 @@ class Origin(StrEnum):
     TEST = "test"
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """An event without what the commit gives it: position, sequences and time.
 
     Attributes:
@@ -51,8 +51,11 @@ class Draft:
     venue_id: int | None
     subject: str
     origin: str
-    data: bytes = field(repr=False)
-    raw: bytes | None = field(repr=False, default=None)
+    data: bytes
+    raw: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"Draft({self.id}, {self.type}, {self.brand}, {self.venue_id}, {self.subject}, {self.origin})"
 
 
 def draft(

@@ -95,7 +95,12 @@ _STATION: Final = {
     "updated_at": "2026-01-13T14:08:49.000000Z",
 }
 _VENUE: Final = {"id": 1, "name": "Main", "is_main": True}
-_SUBSCRIPTION: Final = "sub_0fkq3v8m2n"
+_SUBSCRIPTION: Final = "sub_k3m5q7r2t4u6v2x4z6b3"
+
+
+_UPSTREAM: Final = (
+    "Clopos has a fault of its own (5xx). It is tried again by itself. (Clopos: 503, “Service Unavailable”)"
+)
 
 
 def _type(
@@ -107,11 +112,12 @@ def _type(
     *,
     subject: str | None = None,
     brand: str | None = "openapitest",
-    origin: str = "poll",
+    origin: str | None = None,
+    venue_id: int | None = None,
     follows: bool = False,
 ) -> EventType:
     thing = name.partition(".")[0]
-    venue_id = None if thing == "relay" else 1
+    own = thing == "relay"
     event = create_model(
         _camel(name),
         __base__=Event,
@@ -124,11 +130,11 @@ def _type(
         "type": name,
         "timestamp": "2026-02-02T13:46:05.120Z",
         "brand": brand,
-        "venue_id": venue_id,
+        "venue_id": venue_id if own else 1,
         "subject": subject if subject is not None else f"{thing}/{data[thing]['id']}",
         "sequence": 1770039965120,
         "previous_sequence": 1770039953007 if follows else None,
-        "origin": origin,
+        "origin": origin or ("command" if own else "poll"),
         "data": data,
     }
     return EventType(name, title, description, event, example)
@@ -254,14 +260,15 @@ _ALL: Final = (
         DeliveryDeadData,
         {
             "subscription": _SUBSCRIPTION,
-            "delivery": "dlv_0fkq3v8m2n",
+            "delivery": "dlv_k3m5q7r2t4u6v2x4z6b3_1078u6ggxi3",
             "event": "evt_0fkq3vq6m8t1c2d4e5g7h9i0j3k5l7n9",
-            "type": "order.status_changed",
+            "type": "order.created",
             "subject": "order/1",
             "attempts": 10,
-            "last_error": "timeout",
+            "last_error": "status: answered 503",
         },
         subject=f"subscription/{_SUBSCRIPTION}",
+        venue_id=1,
     ),
     _type(
         "relay.subscription_disabled",
@@ -271,7 +278,7 @@ _ALL: Final = (
         {
             "subscription": _SUBSCRIPTION,
             "name": "courier",
-            "reason": "gone",
+            "reason": "the endpoint answered 410 Gone",
             "since": "2026-02-02T13:46:05.120Z",
         },
         subject=f"subscription/{_SUBSCRIPTION}",
@@ -285,12 +292,11 @@ _ALL: Final = (
         {
             "subscription": _SUBSCRIPTION,
             "name": "courier",
-            "reason": None,
+            "reason": "the endpoint answered 410 Gone",
             "since": "2026-02-03T08:00:00.000Z",
         },
         subject=f"subscription/{_SUBSCRIPTION}",
         brand=None,
-        origin="command",
         follows=True,
     ),
     _type(
@@ -298,7 +304,7 @@ _ALL: Final = (
         "Brand failing",
         "Clopos refuses a brand's credentials or cannot be reached for it; its events will be late.",
         BrandData,
-        {"error": "unauthorized", "since": "2026-02-02T13:46:05.120Z"},
+        {"error": _UPSTREAM, "since": "2026-02-02T13:46:05.120Z"},
         subject="brand/openapitest",
     ),
     _type(
@@ -306,7 +312,7 @@ _ALL: Final = (
         "Brand works again",
         "A failing brand is looked at again; what happened meanwhile follows as events.",
         BrandData,
-        {"error": "unauthorized", "since": "2026-02-02T13:58:00.000Z"},
+        {"error": _UPSTREAM, "since": "2026-02-02T13:46:05.120Z"},
         subject="brand/openapitest",
         follows=True,
     ),

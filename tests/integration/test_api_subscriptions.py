@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from relay.core import signing
 from tests.integration.apis import LOOPBACK, SUBSCRIPTION, Api, pointers, running_api
-from tests.integration.relays import order, partner
+from tests.integration.examples import assert_like_its_example
+from tests.integration.relays import Call, order, partner
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(bytes(range(1, 33))).decode()
@@ -410,6 +412,29 @@ async def test_disabling_and_enabling_are_told_to_who_asks_for_it(api: Api) -> N
     pulled = (await api.admin.get(f"/v1/subscriptions/{watcher['id']}/events")).json()["data"]
     assert [event["type"] for event in pulled] == ["relay.subscription_disabled", "relay.subscription_enabled"]
     assert {event["data"]["subscription"] for event in pulled} == {made["id"]}
+
+
+async def test_what_the_relay_says_of_a_subscription_is_what_partners_are_shown_as_an_example(redis_url: str) -> None:
+    async def answer(call: Call) -> web.Response:
+        return web.Response(status=int(call.headers["x-answer"]))
+
+    async with running_api(redis_url, allow_networks=LOOPBACK) as api, partner(answer) as endpoint:
+        watcher = await api.subscription(name="watcher", url=None, event_types=["relay.*"])
+        await api.brand()
+        gone = await api.subscription(name="gone", url=endpoint.url, headers={"x-answer": "410"})
+        await api.subscription(name="busy", url=endpoint.url, headers={"x-answer": "503"}, retry_schedule="1ms")
+        tested = await api.subscription(name="tested", url=endpoint.url, headers={"x-answer": "200"})
+        await api.see(order(1))
+        await api.deliver()
+        await api.admin.post(f"/v1/subscriptions/{gone['id']}/resume")
+        await api.admin.post(f"/v1/subscriptions/{tested['id']}/test")
+        told = (await api.admin.get(f"/v1/subscriptions/{watcher['id']}/events")).json()["data"]
+        told.append(endpoint.calls[-1].event)
+    assert {event["type"] for event in told} == {
+        *("relay.subscription_disabled", "relay.subscription_enabled", "relay.delivery_dead", "relay.test")
+    }
+    for event in told:
+        assert_like_its_example(event)
 
 
 async def test_rotation_lets_both_secrets_sign_for_a_while(api: Api) -> None:

@@ -14,6 +14,7 @@ from relay.pipeline.poll import poll_shift
 from relay.pipeline.stop import Stop
 from relay.store.brand_state import BrandStates
 from relay.store.snapshots import Scope
+from tests.integration.examples import assert_like_its_example
 from tests.integration.polling import BRAND, Rig, rigged
 from tests.integration.test_poll_quirks import FAST, agrees, state_of
 
@@ -118,6 +119,9 @@ async def test_a_burst_of_server_errors_backs_off_and_everything_is_caught_up_wi
         failing_event = next(event for event in events if event["type"] == "relay.brand_failing")
         assert "5xx" in failing_event["data"]["error"]
         assert failing_event["data"]["since"].endswith("Z")
+        for event in events:
+            if event["type"].startswith("relay."):
+                assert_like_its_example(event)
 
 
 async def test_one_venue_that_hangs_does_not_stop_the_others(

@@ -1,6 +1,6 @@
 """Schemathesis makes up requests from the served OpenAPI document, right and wrong ones, and judges every answer.
 
-Few of them, and always the same; `tests/schemathesis.toml` says how to have it make up many more against a running relay.
+Few of them, and always the same; `tests/schemathesis.toml` says how to have it make up many more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,17 @@ async def judged(url: str, folder: Path, *words: str) -> str:
     """Run it against an API that is up, and give its report."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(SETTINGS), "run", f"{url}/openapi.json"),
-        *("-H", f"Authorization: Bearer {ADMIN}", "--checks", "all", "--seed", "1", "--generation-deterministic", "--output-sanitize", "false"),
+        *(
+            "-H",
+            f"Authorization: Bearer {ADMIN}",
+            "--checks",
+            "all",
+            "--seed",
+            "1",
+            "--generation-deterministic",
+            "--output-sanitize",
+            "false",
+        ),
         *words,
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
