@@ -107,6 +107,25 @@ async def test_a_lane_given_back_is_due_at_once_while_something_waits(parts: Par
     assert (await parts.lane(subscription, "owner")) == b"b"
 
 
+async def test_a_lane_that_was_given_back_hands_out_nothing_to_the_one_before(parts: Parts) -> None:
+    # Whose giving back was executed, and its answer lost: the next owner would be handed the same heads.
+    _, lane = await one_lane(parts)
+    await give_back(parts, lane)
+    assert await take(parts, lane) == Taken("lost", 0, [])
+    (reply,) = await parts.lanes.run([parts.lanes.keep_call([(lane.subscription_id, lane.fence)], [])])
+    assert reply[1] == [-1]
+    (again,) = await claim(parts)
+    assert len((await take(parts, again)).heads) == 1
+
+
+async def test_an_owner_whose_lease_has_ended_is_handed_nothing_though_nobody_has_claimed_the_lane(
+    parts: Parts,
+) -> None:
+    subscription, lane = await one_lane(parts)
+    await parts.redis.hset(keys.lane(subscription.id), "until", 1)
+    assert (await take(parts, lane)).state == "lost"
+
+
 async def test_a_lane_with_nothing_in_it_is_due_never(parts: Parts) -> None:
     subscription, lane = await one_lane(parts)
     (head,) = (await take(parts, lane)).heads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -11,7 +12,10 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
+from tests.simulation.clock import EPOCH_S
+from tests.simulation.journal import ScriptRun
 from tests.simulation.outside import Outside, Received
+from tests.simulation.scripts import Mark, late_writes, marks
 
 OK = 200
 STATUS = {"PENDING": "pending", "RECEIVED": "accepted", "IGNORE": "cancelled", "DELIVERED": "delivered"}
@@ -29,28 +33,125 @@ class Verdict:
             self.problems.append(f"{invariant} {text}")
 
 
-def judge(outside: Outside, *, secrets: dict[str, str], attempts_at_most: int, rolled_back: bool) -> Verdict:
-    """Check what partners received.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is judged beside the partners' journals.
 
-    Args:
+    Attributes:
         secrets: by subscription.
         attempts_at_most: of one delivery.
+        scripts: what Redis ran, in order.
+        delivered: ids of the events that Redis holds for delivered in the end, by subscription.
         rolled_back: Redis lost a second now and then: bodies may differ but in data, and a change may be missed.
+        jumped: Redis' clock jumped: leases may have ended before their time.
+        calm: nothing failed but partners.
     """
+
+    secrets: dict[str, str]
+    attempts_at_most: int
+    scripts: Sequence[ScriptRun]
+    delivered: dict[str, set[str]]
+    rolled_back: bool
+    jumped: bool
+    calm: bool
+
+
+def judge(outside: Outside, evidence: Evidence) -> Verdict:
+    """Check what partners received, and who wrote what when."""
     verdict = Verdict()
+    rolled_back, most = evidence.rolled_back, evidence.attempts_at_most
     by_subscription: dict[str, list[Received]] = defaultdict(list)
     for received in outside.received:
         by_subscription[received.subscription].append(received)
-    for subscription, requests in by_subscription.items():
+    for subscription in evidence.secrets:
+        requests = by_subscription[subscription]
         _bodies(verdict, requests, rolled_back=rolled_back)
-        _signatures(verdict, requests, secrets[subscription])
+        _signatures(verdict, requests, evidence.secrets[subscription])
         told = _told(requests)
         _ends(verdict, outside, told, rolled_back=rolled_back)
+        _names(verdict, requests)
         if not rolled_back:
-            _order(verdict, requests, attempts_at_most)
-            _attempts(verdict, requests, attempts_at_most)
+            _order(verdict, requests, most)
+            _attempts(verdict, requests, most)
             _stories(verdict, outside, told)
+            if evidence.calm:
+                _origins(verdict, requests)
+            _answered(verdict, requests, evidence.delivered[subscription])
+            if not evidence.jumped:
+                _one_at_a_time(verdict, requests)
+    if not rolled_back:
+        for line in late_writes(evidence.scripts):
+            verdict.say("OWNER", line)
+    if not rolled_back and not evidence.jumped:
+        _marks(verdict, outside.received, marks(evidence.scripts))
     return verdict
+
+
+def _names(verdict: Verdict, received: list[Received]) -> None:
+    """The same change after the same event has the same id, also where Redis forgot that it had been told."""
+    by_sequence = {
+        (each.event["subject"], each.event["venue_id"], each.event["sequence"]): each.id for each in received
+    }
+    ids: dict[tuple[Any, ...], str] = {}
+    for each in received:
+        event = each.event
+        before = event["previous_sequence"]
+        place = (event["subject"], event["venue_id"])
+        if before is not None and (*place, before) not in by_sequence:
+            continue
+        previous = None if before is None else by_sequence[*place, before]
+        data = json.dumps(event["data"], sort_keys=True)
+        if ids.setdefault((*place, event["type"], data, previous), each.id) != each.id:
+            verdict.say("NAME", f"{place}: one change under two names, {each.id} is the second")
+
+
+def _marks(verdict: Verdict, received: list[Received], written: list[Mark]) -> None:
+    """The watermark follows the commit: what was touched before it has been committed before it."""
+    seen: set[str] = set()
+    for each in received:
+        event = each.event
+        if each.id in seen or not event["type"].startswith("order.") or event["origin"] not in ("poll", "reconcile"):
+            continue
+        seen.add(each.id)
+        touched = datetime.fromisoformat(event["data"]["order"]["updated_at"])
+        committed_s = datetime.fromisoformat(event["timestamp"]).timestamp() - EPOCH_S
+        for mark in written:
+            if mark.venue_id in (None, event["venue_id"]) and mark.at_s < committed_s - 0.001 and mark.mark > touched:
+                verdict.say(
+                    "MARK",
+                    f"{event['subject']}: {each.id}, touched {touched.isoformat()}, was committed at {committed_s:.3f},"
+                    f" after a watermark of {mark.mark.isoformat()} was written down at {mark.at_s:.3f}",
+                )
+                break
+
+
+def _origins(verdict: Verdict, received: list[Received]) -> None:
+    """The full compare finds nothing that the looks have missed."""
+    for each in received:
+        if each.event["origin"] == "reconcile":
+            verdict.say("ORIGIN", f"{each.event['subject']}: {each.id} was found by the full compare only")
+
+
+def _answered(verdict: Verdict, received: list[Received], delivered: set[str]) -> None:
+    """I1: nothing counts as delivered that no partner has said 2xx to."""
+    answered = {each.id for each in received if each.status == OK}
+    for name in sorted(delivered - answered):
+        verdict.say("I1", f"{name} counts as delivered, and was answered by nobody")
+
+
+def _one_at_a_time(verdict: Verdict, received: list[Received]) -> None:
+    """A partner never has two attempts of one subject in hand."""
+    busy: dict[tuple[Any, ...], Received] = {}
+    for each in received:
+        subject = (each.event["brand"], each.event["venue_id"], each.event["subject"])
+        before = busy.get(subject)
+        if before is not None and each.at_s < before.until_s:
+            verdict.say(
+                "I3",
+                f"{subject}: {each.process} sent {each.id} at {each.at_s:.3f}, while {before.process}'s {before.id}"
+                f" was under way until {before.until_s:.3f}",
+            )
+        busy[subject] = each
 
 
 def _bodies(verdict: Verdict, received: list[Received], *, rolled_back: bool) -> None:

@@ -20,6 +20,7 @@ from relay.sandbox.world import World
 
 if TYPE_CHECKING:
     from tests.simulation.clock import VirtualLoop
+    from tests.simulation.journal import Journal
     from tests.simulation.process import Process
 
 TEMPERS = ("steady", "flaky", "slow", "sulky")
@@ -28,15 +29,17 @@ TEMPERS = ("steady", "flaky", "slow", "sulky")
 
 @dataclass
 class Received:
-    """One request that reached a partner."""
+    """One request that reached a partner, which was busy with it until ``until_s``; ``status`` 0: it broke off."""
 
     at_s: float
+    until_s: float
     subscription: str
     id: str
     number: int
     body: bytes
     headers: dict[str, str]
     status: int
+    process: str
 
     @property
     def event(self) -> dict[str, Any]:
@@ -50,21 +53,28 @@ class Faults:
     """What goes wrong, how often; nothing once ``over``."""
 
     random: Random
+    journal: Journal
     over: bool = False
     killed: list[str] = field(default_factory=list)
     struck: dict[str, int] = field(default_factory=dict)
 
-    def of_redis(self, process: Process, command: str) -> str | None:
-        """What befalls one question to Redis."""
-        del process, command
+    def of_redis(self) -> str | None:
+        """What befalls one question to Redis: it never arrives, or its answer does not, or both are late."""
         if self.over:
             return None
         draw = self.random.random()
-        for kind, share in (("before", 0.004), ("after", 0.006), ("slow", 0.01)):
+        for kind, share in (("before", 0.004), ("after", 0.004), ("part", 0.002), ("slow", 0.01), ("late", 0.001)):
             if draw < share:
-                return self._note(kind)
+                return self.note(kind)
             draw -= share
         return None
+
+    def clock_skew_s(self) -> float:
+        """How far a new process' wall clock is off; what counts is Redis' clock."""
+        if self.over or self.random.random() < 0.8:
+            return 0.0
+        self.note("skew")
+        return self.random.choice([86_400.0, -3_600.0, 600.0, -0.7])
 
     def strike_process(self, process: Process) -> None:
         """Kill a process, or freeze it, now and then, at whatever point it has just reached."""
@@ -72,15 +82,18 @@ class Faults:
             return
         draw = self.random.random()
         if draw < 0.0008:
-            self._note("kill")
+            self.note(f"kill {process.name}", "kill")
             self.killed.append(process.name)
             process.kill()
         elif draw < 0.0012:
-            self._note("freeze")
+            self.note(f"freeze {process.name}", "freeze")
             process.awake.clear()
             asyncio.get_running_loop().call_later(5 + self.random.random() * 60, process.awake.set)
 
-    def _note(self, kind: str) -> str:
+    def note(self, what: str, kind: str | None = None) -> str:
+        """Write down that a fault of a kind has struck; returns its name."""
+        kind = kind or what
+        self.journal.note(f"fault {what}")
         self.struck[kind] = self.struck.get(kind, 0) + 1
         return kind
 
@@ -88,11 +101,12 @@ class Faults:
 class Outside:
     """The world around the relay."""
 
-    def __init__(self, seed: int, loop: VirtualLoop) -> None:
+    def __init__(self, seed: int, loop: VirtualLoop, journal: Journal) -> None:
         self.seed = seed
         self.loop = loop
+        self.journal = journal
         self.random = Random(f"outside/{seed}")
-        self.faults = Faults(Random(f"faults/{seed}"))
+        self.faults = Faults(Random(f"faults/{seed}"), journal)
         self.world: World = new_world(clock=loop.wall_s, seed=seed)
         self.app = create_app(self.world, clock=loop.wall_s, seed=seed)
         self.initial = {
@@ -126,6 +140,7 @@ class Outside:
             options["times"] = 1
         if kind == "slow":
             options["delay_s"] = 6
+        self.faults.note(f"clopos {kind}", "clopos")
         if kind != "401":
             self.app.state.faults.add(kind, **options)
 
@@ -194,17 +209,19 @@ class SimulatedSender:
         await asyncio.sleep(0.01 + random.random() * 0.1)
         if process.dead:
             raise asyncio.CancelledError
-        outside.received.append(
-            Received(
-                loop.time(),
-                subscription,
-                request.headers["webhook-id"],
-                int(request.headers["relay-attempt"]),
-                request.body,
-                dict(request.headers),
-                0 if lost else status,
-            )
+        received = Received(
+            loop.time(),
+            loop.time() + min(wait_s, request.timeout_s),
+            subscription,
+            request.headers["webhook-id"],
+            int(request.headers["relay-attempt"]),
+            request.body,
+            dict(request.headers),
+            0 if lost or wait_s > request.timeout_s else status,
+            process.name,
         )
+        outside.received.append(received)
+        outside.journal.note(f"{process.name} > {subscription} {received.id} {received.number} {received.status}")
         await asyncio.sleep(min(wait_s, request.timeout_s))
         await process.step()
         duration_ms = int((loop.time() - started_s) * 1000)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -16,20 +15,35 @@ from relay.pipeline.poll import poll_shift
 from relay.pipeline.stop import Stop
 from relay.pipeline.sweep import maintain_shift
 from relay.settings import Settings
+from tests.simulation.bugs import Bug
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.outside import Faults, Outside
-from tests.simulation.redis_double import LOST_AFTER, LOST_BEFORE, Pops, SimulatedRedis, VirtualScripts, ask_real
+from tests.simulation.redis_double import (
+    Command,
+    Pops,
+    Server,
+    SimulatedRedis,
+    VirtualScripts,
+    lost_after,
+    lost_before,
+)
+
+LATENCY_S = 0.002
+"""Of one way to Redis, at most; half of that on average."""
+
+SLOWEST_ANSWER_S = 6.0
+"""The relay's client waits longer."""
 
 
 class Process:
     """One process. Nothing of it outlives ``kill`` but what is in Redis."""
 
     def __init__(
-        self, name: str, *, loop: VirtualLoop, settings: Settings, outside: Outside, lock: asyncio.Lock
+        self, name: str, *, loop: VirtualLoop, settings: Settings, outside: Outside, server: Server, bug: Bug
     ) -> None:
         self.name = name
         self._loop = loop
-        self._lock = lock
+        self._server = server
         self._outside = outside
         self._faults: Faults = outside.faults
         self.random = Random(f"{outside.seed}/{name}/{loop.time()}")
@@ -37,51 +51,52 @@ class Process:
         self.awake = asyncio.Event()
         self.awake.set()
         self._tasks: list[asyncio.Task[None]] = []
-        self.redis = SimulatedRedis(
-            unix_socket_path=settings.redis_url.removeprefix("unix://"), protocol=2, single_connection_client=False
-        )
+        self.redis = SimulatedRedis(unix_socket_path="nowhere", protocol=2, single_connection_client=False)
         self.redis.process = self
-        self.scripts = VirtualScripts(self.redis, lambda: int(loop.wall_s() * 1_000_000))
         pops: Any = Pops(self.redis)
         sender: Any = outside.sender(self)
         transport: Any = outside.transport(self)
+        scripts = VirtualScripts(self.redis, server, bug)
+        skew_s = self._faults.clock_skew_s()
         self.relay: Relay = assemble(
             Opened(
                 settings=settings,
-                chances=Chances(loop.wall_s, loop.time, self.random.random),
+                chances=Chances(lambda: loop.wall_s() + skew_s, loop.time, self.random.random),
                 redis=self.redis,
                 blocking=pops,
-                scripts=self.scripts,
-                stores=make_stores(settings, self.redis, pops, self.scripts),
+                scripts=scripts,
+                stores=make_stores(settings, self.redis, pops, scripts),
                 wake=_nobody,
                 sender=sender,
                 transport=transport,
             )
         )
 
-    def redis_time(self) -> tuple[int, int]:
-        """Redis' clock: seconds and microseconds."""
-        micros = int(self._loop.wall_s() * 1_000_000)
-        return micros // 1_000_000, micros % 1_000_000
+    async def ask(self, commands: Sequence[Command], *, whole: bool) -> list[Any]:
+        """Give Redis commands, if this process lives, is awake, and the faults let it.
 
-    async def ask(self, command: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        """One question to Redis, if this process lives, is awake, and the faults let it."""
+        Args:
+            commands: for one round trip.
+            whole: they are one command, or one transaction; else a connection may end after some of them.
+        """
         await self.step()
-        fault = self._faults.of_redis(self, command)
+        await asyncio.sleep(self.random.random() * LATENCY_S)
+        if self.dead:
+            raise asyncio.CancelledError
+        fault = self._faults.of_redis()
         if fault == "before":
             await asyncio.sleep(0.05)
-            raise LOST_BEFORE
+            raise lost_before()
         if fault == "slow":
             await asyncio.sleep(self.random.random() * 2)
-        reply = await ask_real(self._lock, self._awaited, call)
+        executed = commands[: self.random.randrange(len(commands))] if fault == "part" and not whole else commands
+        replies = self._server.run(executed, process=self.name)
+        await asyncio.sleep(self.random.random() * (SLOWEST_ANSWER_S if fault == "late" else LATENCY_S))
         await self.step()
-        if fault == "after":
+        if fault in ("after", "part"):
             await asyncio.sleep(0.5)
-            raise LOST_AFTER
-        return reply
-
-    def _awaited(self, change: int) -> None:
-        self._loop.virtual.awaited += change
+            raise lost_after()
+        return replies
 
     async def step(self) -> None:
         """A point at which this process may find itself frozen or dead."""
@@ -138,8 +153,6 @@ class Process:
             for task in alive:
                 task.cancel()
             await asyncio.sleep(0.01)
-        with contextlib.suppress(Exception):
-            await ask_real(self._lock, self._awaited, self.redis.connection_pool.disconnect)
 
 
 def waiting_at(task: asyncio.Task[Any]) -> str:

@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
-
-from redis import Redis as SyncRedis
+from typing import Any, TextIO
 
 from relay.core.addresses import parse_networks
 from relay.core.signing import new_secret
+from relay.pipeline import look, reconcile
 from relay.settings import Settings
+from relay.store import keys
 from relay.store.brands import Brand
 from relay.store.documents import Write
 from relay.store.snapshots import Scope
 from relay.store.subscriptions import Secret, ShapeSince, Subscription
+from tests.simulation.bugs import BUGS, NO_BUG, Bug
 from tests.simulation.clock import VirtualLoop
-from tests.simulation.oracle import STATUS, Verdict, judge
+from tests.simulation.journal import Journal
+from tests.simulation.oracle import STATUS, Evidence, Verdict, judge
 from tests.simulation.outside import TEMPERS, Outside
 from tests.simulation.process import Process, waiting_at
+from tests.simulation.redis_double import Server
 
 BRAND = "openapitest"
 SCHEDULE = (1.0, 3.0, 10.0, 20.0, 30.0, 60.0)
@@ -43,8 +49,8 @@ class Outcome:
     struck: dict[str, int]
     virtual_s: float
     real_s: float
-    rollbacks: int = 0
-    left: dict[str, Any] = field(default_factory=dict)
+    digest: str
+    bug: str = ""
 
     def line(self) -> str:
         """One line for a table."""
@@ -52,35 +58,74 @@ class Outcome:
         faults = " ".join(f"{kind}:{count}" for kind, count in sorted(self.struck.items()))
         return (
             f"seed {self.seed:>6}  {state:<6} events {self.events:>4}  requests {self.received:>5}  "
-            f"virtual {self.virtual_s:6.0f} s  real {self.real_s:5.2f} s  rollbacks {self.rollbacks}  {faults}"
+            f"virtual {self.virtual_s:6.0f} s  real {self.real_s:5.2f} s  journal {self.digest}  {faults}"
         )
 
 
-def simulate(seed: int, redis_url: str) -> Outcome:
-    """Run one seed on an empty Redis."""
+def simulate(seed: int, socket: str, *, bug: str = "", out: TextIO | None = None) -> Outcome:
+    """Run one seed on an empty Redis.
+
+    Args:
+        seed: the same seed is the same run.
+        socket: of a Redis of its own.
+        bug: one of ``BUGS``, to be planted; "" for none.
+        out: shows the journal, and the relay's log.
+    """
     started_s = time.perf_counter()
-    with SyncRedis(unix_socket_path=redis_url.removeprefix("unix://")) as direct, VirtualLoop() as loop:
-        direct.flushall()
-        run = _Run(seed, loop, redis_url, direct)
-        outcome: Outcome = loop.run_until_complete(run.go())
-        loop.run_until_complete(loop.shutdown_asyncgens())
+    planted = BUGS[bug] if bug else NO_BUG
+    # What is collected when must not depend on what ran before.
+    gc.collect()
+    gc.disable()
+    try:
+        with VirtualLoop() as loop, planted.plant(), _habits(Random(f"habits/{seed}")):
+            run = _Run(seed, loop, socket, Journal(loop, out=out), planted)
+            outcome: Outcome = loop.run_until_complete(run.go())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            run.server.close()
+    finally:
+        gc.enable()
     outcome.real_s = time.perf_counter() - started_s
+    outcome.bug = bug
     return outcome
 
 
+@contextlib.contextmanager
+def _habits(random: Random) -> Iterator[None]:
+    """Read in small pages and look back a little only, now and then: what one page never shows, several may."""
+    chosen: list[tuple[Any, str, Any]] = [
+        (look, "ROWS", random.choice([4, 10, 50])),
+        (reconcile, "ROWS", random.choice([20, 200])),
+    ]
+    overlap = random.choice([timedelta(seconds=5), look.OVERLAP])
+    chosen += [(look, "OVERLAP", overlap), (reconcile, "OVERLAP", overlap)]
+    before = [(module, name, getattr(module, name)) for module, name, _ in chosen]
+    for module, name, value in chosen:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
 class _Run:
-    def __init__(self, seed: int, loop: VirtualLoop, redis_url: str, direct: SyncRedis) -> None:
+    def __init__(self, seed: int, loop: VirtualLoop, socket: str, journal: Journal, bug: Bug) -> None:
         self.seed = seed
         self.loop = loop
-        self.direct: Any = direct
+        self.bug = bug
+        self.journal = journal
+        self.redis_ahead_s = 0.0
+        self.server = Server(socket, now_us=self._redis_us, journal=journal)
+        self.direct: Any = self.server.direct
         self.random = Random(f"run/{seed}")
-        self.outside = Outside(seed, loop)
-        self.lock = asyncio.Lock()
+        self.outside = Outside(seed, loop, journal)
         self.secrets: dict[str, str] = {}
         self.rollbacks = 0
         self.may_roll_back = seed % 5 == 4
+        self.may_jump = seed % 5 == 2
+        self.calm = seed % 10 == 0
         self.settings = Settings(
-            redis_url=redis_url,
+            redis_url=f"unix://{socket}",
             secret_keys=(KEY,),
             data_dir=Path("no such directory"),
             allow_networks=parse_networks("127.0.0.0/8"),
@@ -91,6 +136,10 @@ class _Run:
             retry_schedule=SCHEDULE,
         )
         self.processes: list[tuple[Process, tuple[str, ...]]] = []
+
+    def _redis_us(self) -> int:
+        """Redis' clock."""
+        return int((self.loop.wall_s() + self.redis_ahead_s) * 1_000_000)
 
     async def go(self) -> Outcome:
         self.outside.faults.over = True
@@ -108,17 +157,24 @@ class _Run:
             self.processes.append((process, kinds))
         keeper = self.loop.create_task(self._restart_the_dead())
         await self._until(lambda: self._first_look_done(api), 60)
-        self.outside.faults.over = False
+        self.outside.faults.over = self.calm
         await self._evening(api)
         self.outside.calm()
         for process, _ in self.processes:
             process.awake.set()
         settled = await self._until(lambda: self._quiet(api), QUIET_S)
+        struck = self.outside.faults.struck
         verdict = judge(
             self.outside,
-            secrets=self.secrets,
-            attempts_at_most=len(SCHEDULE) + 1,
-            rolled_back=self.rollbacks > 0,
+            Evidence(
+                secrets=self.secrets,
+                attempts_at_most=len(SCHEDULE) + 1,
+                scripts=self.journal.scripts,
+                delivered=self._delivered(),
+                rolled_back=self.rollbacks > 0,
+                jumped="jump" in struck,
+                calm=self.calm,
+            ),
         )
         counts = await api.relay.stores.deliveries.counts(list(self.secrets))
         for subscription, row in counts.items():
@@ -144,11 +200,25 @@ class _Run:
             self.outside.faults.struck,
             self.loop.time(),
             0.0,
-            self.rollbacks,
+            self.journal.digest,
         )
 
     def _process(self, name: str) -> Process:
-        return Process(name, loop=self.loop, settings=self.settings, outside=self.outside, lock=self.lock)
+        return Process(
+            name, loop=self.loop, settings=self.settings, outside=self.outside, server=self.server, bug=self.bug
+        )
+
+    def _delivered(self) -> dict[str, set[str]]:
+        """Ids of the events that Redis holds for delivered."""
+        positions = {position: name.decode() for name, position in self.direct.hgetall(keys.LOG_IDS).items()}
+        return {
+            subscription: {
+                positions[position]
+                for position, record in self.direct.hgetall(f"{keys.lane(subscription)}:dlv").items()
+                if record.startswith(b"d|") and position in positions
+            }
+            for subscription in self.secrets
+        }
 
     async def _configure(self, api: Process) -> None:
         stores = api.relay.stores
@@ -214,13 +284,15 @@ class _Run:
             elif draw < 0.85:
                 station = random.randrange(1, 4)
                 world.put_station(BRAND, 1, station, status=random.choice([0, 1]))
-            elif draw < 0.90:
+            elif draw < 0.90 and not self.calm:
                 self.outside.spoil_clopos()
             elif draw < 0.93:
                 order = random.choice(open_orders)
                 api.run(self._ignore(api, order.venue_id, order.id))
             elif draw < 0.95 and self.may_roll_back:
                 self._take_redis_back()
+            elif draw < 0.95 and self.may_jump:
+                self._let_redis_clock_jump()
 
     def _go_on(self, order: Any, random: Random) -> None:
         world = self.outside.world
@@ -249,19 +321,18 @@ class _Run:
 
     def _take_redis_back(self) -> None:
         """Redis loses its last moments, as after a power cut: what is there now comes back within a second."""
-        kept = [(key, self.direct.pttl(key), self.direct.dump(key)) for key in self.direct.keys("relay:*")]
+        kept = self.server.keep()
 
         def restore() -> None:
-            if self.lock.locked():
-                self.loop.call_later(0.001, restore)
-                return
             self.rollbacks += 1
-            for key in self.direct.keys("relay:*"):
-                self.direct.delete(key)
-            for key, ttl_ms, value in kept:
-                self.direct.restore(key, max(ttl_ms, 0), value)
+            self.outside.faults.note("rollback")
+            self.server.restore(kept)
 
         self.loop.call_later(self.random.random(), restore)
+
+    def _let_redis_clock_jump(self) -> None:
+        self.outside.faults.note("jump")
+        self.redis_ahead_s += self.random.choice([-15.0, -1.0, 5.0, 25.0, 90.0])
 
     async def _first_look_done(self, api: Process) -> bool:
         found = await api.relay.stores.polls.found(BRAND, generation="1")
@@ -294,7 +365,7 @@ class _Run:
             lines.append(
                 f"{key} {self.direct.hgetall(key) if self.direct.type(key) == b'hash' else self.direct.type(key)}"[:900]
             )
-        lines += [f"due {self.direct.zrange('relay:lanes:due', 0, -1, withscores=True)} now {self.loop.wall_s()}"]
+        lines += [f"due {self.direct.zrange('relay:lanes:due', 0, -1, withscores=True)} now {self._redis_us() // 1000}"]
         for subscription in self.secrets:
             stem = f"relay:lane:{subscription}"
             queues = {key.decode(): self.direct.lrange(key, 0, -1) for key in self.direct.keys(f"{stem}:q:*")}

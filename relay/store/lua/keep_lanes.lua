@@ -17,9 +17,10 @@ local soonest
 
 local function keep(sub, fence, renew)
   local lane = ARGV[1] .. sub
-  local state = call('HMGET', lane, 'fence', 'gate', 'hold', 'flush')
+  local state = call('HMGET', lane, 'fence', 'gate', 'hold', 'flush', 'owner')
   if tonumber(state[1]) ~= fence then return -1 end
   if renew then
+    if not state[5] then return -1 end  -- given back before, and the answer was lost
     call('HSET', lane, 'until', lease_end)
     call('ZADD', KEYS[1], lease_end, sub)
     return 1

@@ -6,7 +6,7 @@
 --       those tried before, most heads in all}, … }
 -- Returns { now ms, epoch of subscriptions, epoch of brands, { one MessagePack a lane }, events }
 --         lane: { state, ms when the next one that waits is due (0: none that is known), { heads } }
---         state: 'ok', 'lost' (another worker owns it), 'shut' (paused, disabled or gone), 'corrupt' (its keys hold
+--         state: 'ok', 'lost' (another worker owns it, or nobody), 'shut' (paused, disabled or gone), 'corrupt' (its keys hold
 --         something else)
 --         head: { queue, event, position, attempts made, true when it was opened again }; attempts made: -1 its record
 --         cannot be read, -2 it has ended already and should not be there
@@ -48,8 +48,10 @@ local function mark(name, found)
 end
 
 local function take(lane, fence, fresh, total)
-  local state = call('HMGET', lane, 'fence', 'gate', 'flush')
-  if tonumber(state[1]) ~= fence then return { 'lost', 0, {} } end
+  local state = call('HMGET', lane, 'fence', 'gate', 'flush', 'until')
+  -- Given back, or too late: its next owner would be handed the same heads, though nobody has claimed it yet.
+  local owned = (tonumber(state[4] or '0') or 0) > now_ms
+  if tonumber(state[1]) ~= fence or not owned then return { 'lost', 0, {} } end
   if state[2] then return { 'shut', 0, {} } end
   local ready, retry = lane .. ':ready', lane .. ':retry'
   if state[3] then
