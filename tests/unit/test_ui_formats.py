@@ -1,6 +1,6 @@
 import pytest
 
-from relay.api.ui.formats import age, ago, clock, count, epoch_ms, full, plural, share, span
+from relay.api.ui.formats import age, ago, clock, count, epoch_ms, full, in_words, lasting, plural, share, span
 
 MOMENT = 1770039965120
 THIN = "\u202f"
@@ -59,3 +59,22 @@ def test_numbers_and_their_nouns() -> None:
     assert age(0.2) == f"under 1{THIN}s"
     assert age(None) == "\u2013"
     assert age(4.7) == f"4{THIN}s"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ("status: answered 503", "answered 503"),
+        ("dns: the host name does not resolve to an address", "the host name does not resolve to an address"),
+        ("something: else: again", "else: again"),
+        ("What nobody classed: it stays", "What nobody classed: it stays"),
+        ("", ""),
+    ],
+)
+def test_an_error_is_said_without_its_class(error: str, text: str) -> None:
+    assert in_words(error) == text
+
+
+def test_how_long_something_lasts_is_never_less_than_nothing() -> None:
+    assert lasting(MOMENT - 61_000, MOMENT).replace(THIN, " ") == "61 s"
+    assert lasting(MOMENT + 5_000, MOMENT).replace(THIN, " ") == "under 1 s"

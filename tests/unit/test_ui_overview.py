@@ -72,6 +72,19 @@ def test_what_is_wrong_comes_before_what_needs_a_look() -> None:
     assert view.findings[0].why == "Clopos refuses the credentials."
 
 
+def test_of_several_things_that_are_wrong_the_sentence_names_two() -> None:
+    failing = brand(status="failing", error="Clopos refuses the credentials.", since="2026-02-02T13:40:00.000Z")
+    off = [subscription(status="disabled", disabled_reason="the endpoint answered 410 Gone") for _ in range(3)]
+    for each, name in zip(off, "abc", strict=True):
+        each["name"] = name
+    view = shown(brands=[failing], subscriptions=off)
+    assert view.verdict.headline == "4 things are wrong"
+    assert view.verdict.sentence == (
+        "Brand openapitest cannot be looked at. a is disabled: nothing is sent to it. 2 more below."
+    )
+    assert {row.level for row in view.subscriptions} == {Level.BAD}
+
+
 def test_nobody_at_work_is_wrong_and_a_partner_is_not_told() -> None:
     (thing,) = found(machinery=replace(RUNS, workers={**WORKERS, "deliver": 0}))
     assert (thing.level, thing.what) == (Level.BAD, "Nothing is sent: no worker of the queue deliver is alive.")
@@ -107,7 +120,7 @@ def test_why_a_subscription_fails_is_in_its_last_error() -> None:
     failing = subscription(failing_since="2026-02-02T13:45:00.000Z")
     (thing,) = found(subscriptions=[failing], errors={failing["id"]: "connect: nobody listens on that port"})
     assert thing.what == "courier does not take what it is sent."
-    assert thing.why == "Connect: nobody listens on that port."
+    assert thing.why == "Nobody listens on that port."
     assert thing.link == f"/ui/subscriptions/{failing['id']}"
 
 

@@ -79,9 +79,15 @@ def event_row(event: Mapping[str, Any]) -> EventRow:
         venue_id=event["venue_id"],
         subject=event["subject"],
         at_ms=0 if timestamp is None else timestamp,
-        origin=str(ORIGINS.get(event["origin"], event["origin"])),
+        origin=_origin(event["origin"], group),
         sequence=event["sequence"],
     )
+
+
+def _origin(origin: str, group: str) -> str:
+    if group == "relay" and origin != "test":
+        return "said by the relay itself"
+    return ORIGINS.get(origin, origin)
 
 
 def _what(event: Mapping[str, Any], group: str, happened: str) -> str:

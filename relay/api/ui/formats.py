@@ -1,5 +1,6 @@
 """How are figures and times written for people?  Pure: now is an argument."""
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,6 +12,7 @@ _SPACE: Final = "\u202f"
 """A narrow space that does not break: between thousands, and before a unit."""
 
 _MANY: Final = 10_000
+_CLASSED: Final = re.compile(r"[a-z_]{2,20}: (.+)", re.DOTALL)
 _LONG_S: Final = (
     (86_400, "d", 3_600, "h"),
     (3_600, "h", 60, "min"),
@@ -71,6 +73,17 @@ def ago(at_ms: int | None, now_ms: int) -> str:
         return "just now"
     text = span(int(abs(seconds)))
     return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def lasting(since_ms: int, now_ms: int) -> str:
+    """Write for how long something has been so."""
+    return age(max(0.0, (now_ms - since_ms) / 1000))
+
+
+def in_words(error: str) -> str:
+    """Write what an attempt ended with, without the class before it: that one is for programs."""
+    found = _CLASSED.fullmatch(error)
+    return error if found is None else found[1]
 
 
 def epoch_ms(rfc3339: str | None) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from relay.api.ui.formats import epoch_ms, plural, share, span
+from relay.api.ui.formats import epoch_ms, in_words, plural, share, span
 from relay.api.ui.statuses import BY_THE_OPERATOR, Level
 
 STALE_S: Final = 120.0
@@ -144,7 +144,7 @@ def _of_brand(brand: Mapping[str, Any], now_ms: int) -> Iterator[Finding]:
 def _of_subscription(subscription: Mapping[str, Any], error: str | None, now_ms: int) -> Iterator[Finding]:
     name, state = name_of(subscription), subscription["state"]
     link = f"/ui/subscriptions/{subscription['id']}"
-    told = None if error is None else _sentence(error)
+    told = None if error is None else _sentence(in_words(error))
     failing_ms = epoch_ms(state["failing_since"])
     waits_s = waiting_s(subscription, now_ms)
     if state["status"] == "disabled" and state["disabled_reason"] != BY_THE_OPERATOR:

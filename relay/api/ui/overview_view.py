@@ -12,6 +12,8 @@ from relay.api.ui.statuses import Badge, Level, badge, subscription_badge
 SLOTS_AN_HOUR: Final = 12
 GOOD_RATE: Final = 0.99
 POOR_RATE: Final = 0.9
+SAID_AT_ONCE: Final = 2
+"""Of several things that are wrong, those that the one sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,9 @@ def _verdict(
     if wrong:
         also = f" {plural(odd, 'other thing needs', 'other things need')} a look, too." if odd else ""
         headline = "Something is wrong" if wrong == 1 else f"{count(wrong)} things are wrong"
-        return Verdict(Level.BAD, headline, found[0].what + also)
+        said = " ".join(finding.what for finding in found[: min(wrong, SAID_AT_ONCE)])
+        more = f" {wrong - SAID_AT_ONCE} more below." if wrong > SAID_AT_ONCE else ""
+        return Verdict(Level.BAD, headline, said + more + also)
     if odd:
         headline = plural(odd, "thing needs a look", "things need a look")
         return Verdict(Level.WARN, headline, "Everything else is well.")
@@ -254,6 +258,10 @@ def _subscription_row(subscription: Mapping[str, Any], now_ms: int) -> BarRow:
         badge=shown,
         value=age(age_s),
         fill=0.0 if age_s is None else portion(age_s, OLD_BACKLOG_S),
-        level=Level.WARN if shown.level is Level.WARN or (age_s or 0.0) > OLD_BACKLOG_S else Level.OK,
+        level=shown.level
+        if shown.level in (Level.BAD, Level.WARN)
+        else Level.WARN
+        if (age_s or 0.0) > OLD_BACKLOG_S
+        else Level.OK,
         detail=waits + rate + dead,
     )

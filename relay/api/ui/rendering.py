@@ -57,6 +57,8 @@ def environment() -> jinja2.Environment:
         epoch_ms=formats.epoch_ms,
         full=formats.full,
         iso=rfc3339,
+        in_words=formats.in_words,
+        lasting=formats.lasting,
         pretty=pretty,
         share=formats.share,
         span=formats.span,
