@@ -11,7 +11,6 @@ placed, accepted within a minute or so, delivered after half an hour; the bound 
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import math
 import random
@@ -20,10 +19,15 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from bench.figures import Figure, conclude, parser
 from relay.core.cadence import Habits, Outlook, choose
 from relay.sandbox.limits import Window
 
+BENCH = "freshness"
 INTERVAL_S = 2.0
 QUOTA_A_MINUTE = 300
 POLLS_A_MINUTE = 270
@@ -194,7 +198,7 @@ class Quota:
         self.judge.hit(now_s)
 
 
-def run(day: Day, *, equal: bool = False) -> Result:
+def look_all_day(day: Day, *, equal: bool = False) -> Result:
     """Look at the venues all day long."""
     began = time.process_time()
     venues = len(day.changes)
@@ -266,33 +270,36 @@ def bound_of_day(day: Day) -> float:
     return sum(bound_s(row, looks) * weight for row, weight in zip(day.rates, weights, strict=True)) / sum(weights)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--venues", type=int, nargs="*", default=[1, 10, 40, 100])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--hours", type=int, default=18)
-    args = parser.parse_args()
-    good = True
+def measure(venue_counts: list[int], *, hours: int, seed: int) -> list[Figure]:
+    figures: list[Figure] = []
     for title, make, most in (
         ("changes without memory", memoryless_day, {1: 1.15, 10: 1.15, 40: 1.1, 100: 1.1}),
         ("orders that live", living_day, {40: 0.9}),
     ):
-        print(f"\n{title}: {args.hours} h, seed {args.seed}, {POLLS_A_MINUTE} of {QUOTA_A_MINUTE} requests a minute")
-        names = ("venues", "changes", "mean s", "p95 s", "bound s", "÷ bound", "equal ÷", "peak", "cpu s")
-        print(" ".join(f"{name:>8}" for name in names))
-        for venues in args.venues:
-            day = make(venues, args.hours, args.seed)
+        for venues in venue_counts:
+            day = make(venues, hours, seed)
             bound = bound_of_day(day)
-            learnt, equal = run(day), run(day, equal=True)
+            learnt, equal = look_all_day(day), look_all_day(day, equal=True)
             ratio, plain = learnt.mean / bound, equal.mean / bound
-            wanted = most.get(venues, math.inf)
-            fine = ratio <= wanted and ratio <= plain * 1.002 and learnt.peak <= QUOTA_A_MINUTE
-            good = good and fine
-            print(
-                f"{venues:>8} {len(learnt.delays):>8} {learnt.mean:>8.2f} {learnt.p95:>8.2f} {bound:>8.2f}",
-                f"{ratio:>8.3f} {plain:>8.3f} {learnt.peak:>8} {learnt.seconds:>8.1f}{'' if fine else '  not reached'}",
-            )
-    return 0 if good else 1
+            where = f"{title}, {venues} venues"
+            figures += [
+                Figure(BENCH, f"{where}: mean delay ÷ bound", ratio, most=most.get(venues)),
+                Figure(BENCH, f"{where}: ÷ that of equal intervals", ratio / plain, most=1.002),
+                Figure(BENCH, f"{where}: requests in the fullest minute", learnt.peak, most=QUOTA_A_MINUTE),
+                Figure(BENCH, f"{where}: mean delay", learnt.mean, "s"),
+                Figure(BENCH, f"{where}: p95 delay", learnt.p95, "s"),
+                Figure(BENCH, f"{where}: choosing, a look", learnt.seconds / learnt.looks * 1e6, "µs"),
+            ]
+    return figures
+
+
+def main() -> int:
+    options = parser(__doc__)
+    options.add_argument("--venues", type=int, nargs="*", default=[1, 10, 40, 100])
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--hours", type=int, default=18)
+    chosen = options.parse_args()
+    return conclude(measure(chosen.venues, hours=chosen.hours, seed=chosen.seed), chosen.json)
 
 
 if __name__ == "__main__":

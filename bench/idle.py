@@ -8,11 +8,7 @@ within scripts too. Background tasks come every five minutes: a shorter window m
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,10 +17,10 @@ from redis import Redis
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from relay.supervise.processes import dies_with_parent
-from relay.supervise.redis_server import find_redis_server, redis_answers, redis_command
+from bench.figures import Figure, conclude, parser
+from bench.stand import all_wait, redis_server, roles
 
-KEY = "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
+BENCH = "idle"
 ROLES = (
     ("api",),
     ("scheduler",),
@@ -32,10 +28,11 @@ ROLES = (
     ("worker", "--queues", "deliver"),
     ("worker", "--queues", "maintain"),
 )
-SETTLED = 4
+WAITING = 4
 """Processes that wait for something in Redis once all have started: three workers and the scheduler."""
 STARTED_S = 10
 """And then some, for the first shift of each and what the API does at its start."""
+SHOWN = 8
 
 
 def commands(redis: Redis) -> dict[str, int]:
@@ -43,49 +40,28 @@ def commands(redis: Redis) -> dict[str, int]:
     return {name.removeprefix("cmdstat_"): int(of["calls"]) for name, of in stats.items()}
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--seconds", type=int, default=330)
-    seconds = arguments.parse_args().seconds
-    with tempfile.TemporaryDirectory(prefix="relay-idle-") as folder:
-        socket = Path(folder) / "redis.sock"
-        settings = {
-            "RELAY_REDIS_URL": f"unix://{socket}",
-            "RELAY_DATA_DIR": folder,
-            "RELAY_PORT": "18099",
-            "RELAY_SECRET_KEYS": KEY,
-            "RELAY_ADMIN_TOKEN": "made-up-token-of-an-idle-relay-000",
-        }
-        running = [start(redis_command(find_redis_server(), folder=Path(folder), unix_socket=socket), {})]
-        try:
-            while not redis_answers(socket):
-                time.sleep(0.05)
-            running += [start([sys.executable, "-P", "-m", "relay.cli", *role], settings) for role in ROLES]
-            redis = Redis.from_url(settings["RELAY_REDIS_URL"])
-            while redis.info("clients")["blocked_clients"] < SETTLED:
-                time.sleep(0.1)
-            time.sleep(STARTED_S)
-            redis.config_resetstat()
-            time.sleep(seconds)
-            counted = commands(redis)
-        finally:
-            for process in reversed(running):
-                process.terminate()
-                process.wait(timeout=30)
-    for name, calls in sorted(counted.items(), key=lambda each: -each[1]):
-        print(f"{name:24} {calls:6} {calls / seconds:8.3f}/s")
-    print(f"{'all':24} {sum(counted.values()):6} {sum(counted.values()) / seconds:8.3f}/s")
+def measure(seconds: int) -> list[Figure]:
+    with redis_server() as redis_url, roles(redis_url, *ROLES):
+        all_wait(redis_url, processes=WAITING)
+        time.sleep(STARTED_S)
+        redis = Redis.from_url(redis_url)
+        redis.config_resetstat()
+        time.sleep(seconds)
+        counted = commands(redis)
+        redis.close()
+    most = sorted(counted.items(), key=lambda each: -each[1])
+    return [
+        Figure(BENCH, "Redis commands, all processes together", sum(counted.values()) / seconds, "/s", most=2),
+        *(Figure(BENCH, f"  of which {name}", calls / seconds, "/s") for name, calls in most[:SHOWN]),
+    ]
 
 
-def start(command: list[str], settings: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command,
-        env={**os.environ, **settings},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=dies_with_parent(),  # noqa: PLW1509  no threads that hold locks are running
-    )
+def main() -> int:
+    options = parser(__doc__)
+    options.add_argument("--seconds", type=int, default=330)
+    chosen = options.parse_args()
+    return conclude(measure(chosen.seconds), chosen.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,24 +9,20 @@ ratio to parsing the same pages with the JSON library that reads rows (``json``,
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.figures import Figure, parser, run
+from bench.stand import parts_on, redis_server
 from relay.clopos.api import Access
 from relay.clopos.client import CloposClient
 from relay.clopos.feeds import ORDERS
@@ -36,14 +32,12 @@ from relay.pipeline.reading import Reader, Tally
 from relay.sandbox.rows import order_text
 from relay.sandbox.serve import new_world
 from relay.store.commands import CommandStore
-from relay.store.connection import open_redis
 from relay.store.findings import FeedState
 from relay.store.quota import Granted, Purpose, QuotaStore
 from relay.store.snapshots import Scope
 from relay.store.tokens import TokenStore
-from relay.supervise.redis_server import find_redis_server, redis_answers, redis_command
-from tests.integration.relays import Parts
 
+BENCH = "poll cost"
 ROWS = 200
 RULES = Rules(memory_id=0)
 TO_REACH = {"unchanged": 1 / 8, "changed": 1 / 25}
@@ -61,24 +55,6 @@ class Bodies(Transport):
             return Answer(200, {}, b'{"success":true,"token":"made-up","expires_in":3600}')
         number = int(dict(request.params)["page"])
         return Answer(200, {}, self.pages[number - 1])
-
-
-@contextmanager
-def redis_server() -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        socket = Path(folder) / "redis.sock"
-        process = subprocess.Popen(
-            redis_command(find_redis_server(), folder=Path(folder), unix_socket=socket),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            while not redis_answers(socket):
-                time.sleep(0.02)
-            yield f"unix://{socket}"
-        finally:
-            process.kill()
-            process.wait()
 
 
 def pages_of(count: int, *, accepted: bool) -> list[bytes]:
@@ -129,71 +105,64 @@ async def take_in(reader: Reader, count: int) -> tuple[float, Tally]:
     return time.process_time() - began, tally
 
 
-async def measure(redis_url: str, count: int, *, subscriptions: int) -> dict[str, Any]:
-    redis, pop = open_redis(redis_url), open_redis(redis_url)
-    await redis.flushall()
-    parts = Parts(redis, pop)
-    await parts.brand()
-    for _ in range(subscriptions):
-        await parts.subscribe("https://partner.example/hooks")
-    transport = Bodies()
-    client = CloposClient(
-        transport=transport,
-        quota=QuotaStore(redis, parts.scripts, per_minute=100_000),
-        tokens=TokenStore(parts.scripts, parts.vault),
-        monotonic=time.monotonic,
-        draw=lambda: 0.5,
-        observe=lambda _: None,
-    )
-    reader = Reader(
-        client=client,
-        snapshots=parts.snapshots,
-        committer=parts.committer,
-        commands=CommandStore(redis, parts.scripts),
-        access=Access("openapitest", "http://clopos.invalid", "id", "secret", "integrator", "1/1"),
-        source=ORDERS,
-        scope=Scope("openapitest", 1, "orders"),
-        fence=None,
-        origin="poll",
-        purpose=Purpose.POLL,
-    )
-    before, after = pages_of(count, accepted=False), pages_of(count, accepted=True)
-    rows = count * ROWS
-    transport.pages = before
-    await take_in(reader, count)
-    unchanged_s, tally = await take_in(reader, count)
-    assert tally.known == rows, tally
-    transport.pages = after
-    changed_s, tally = await take_in(reader, count)
-    assert len(tally.events) == rows, tally
-    await redis.aclose()
-    await pop.aclose()
+async def measure_with(redis_url: str, count: int, *, subscriptions: int) -> list[Figure]:
+    async with parts_on(redis_url) as parts:
+        for _ in range(subscriptions):
+            await parts.subscribe("https://partner.example/hooks")
+        transport = Bodies()
+        client = CloposClient(
+            transport=transport,
+            quota=QuotaStore(parts.redis, parts.scripts, per_minute=100_000),
+            tokens=TokenStore(parts.scripts, parts.vault),
+            monotonic=time.monotonic,
+            draw=lambda: 0.5,
+            observe=lambda _: None,
+        )
+        reader = Reader(
+            client=client,
+            snapshots=parts.snapshots,
+            committer=parts.committer,
+            commands=CommandStore(parts.redis, parts.scripts),
+            access=Access("openapitest", "http://clopos.invalid", "id", "secret", "integrator", "1/1"),
+            source=ORDERS,
+            scope=Scope("openapitest", 1, "orders"),
+            fence=None,
+            origin="poll",
+            purpose=Purpose.POLL,
+        )
+        before, after = pages_of(count, accepted=False), pages_of(count, accepted=True)
+        rows = count * ROWS
+        transport.pages = before
+        await take_in(reader, count)
+        unchanged_s, tally = await take_in(reader, count)
+        assert tally.known == rows, tally
+        transport.pages = after
+        changed_s, tally = await take_in(reader, count)
+        assert len(tally.events) == rows, tally
     parse_s, msgspec_s = parse_all(after), parse_all_with_msgspec(after)
-    return {
-        "subscriptions": subscriptions,
-        "row_bytes": round(sum(map(len, after)) / rows),
-        "parsed_per_cpu_s": round(rows / parse_s),
-        "unchanged_per_cpu_s": round(rows / unchanged_s),
-        "changed_per_cpu_s": round(rows / changed_s),
-        "unchanged_ratio": round(parse_s / unchanged_s, 3),
-        "changed_ratio": round(parse_s / changed_s, 3),
-        "unchanged_ratio_to_msgspec": round(msgspec_s / unchanged_s, 3),
-        "changed_ratio_to_msgspec": round(msgspec_s / changed_s, 3),
-    }
+    figures = []
+    for name, spent_s in (("unchanged", unchanged_s), ("changed", changed_s)):
+        what = f"{name} rows, {subscriptions} subscriptions"
+        figures += [
+            Figure(BENCH, f"{what}: ÷ parsing", parse_s / spent_s, least=TO_REACH[name]),
+            Figure(BENCH, f"{what}: ÷ parsing with msgspec", msgspec_s / spent_s),
+            Figure(BENCH, f"{what}: a processor second", rows / spent_s, "rows"),
+        ]
+    return figures
+
+
+async def measure(count: int, subscriptions: Sequence[int]) -> list[Figure]:
+    with redis_server() as redis_url:
+        found = [await measure_with(redis_url, count, subscriptions=number) for number in subscriptions]
+    return [figure for each in found for figure in each]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pages", type=int, default=30)
-    parser.add_argument("--subscriptions", type=int, nargs="*", default=[0, 3])
-    arguments = parser.parse_args()
-    good = True
-    with redis_server() as redis_url:
-        for subscriptions in arguments.subscriptions:
-            found = uvloop.run(measure(redis_url, arguments.pages, subscriptions=subscriptions))
-            good = good and all(found[f"{name}_ratio"] >= wanted for name, wanted in TO_REACH.items())
-            print(json.dumps(found), flush=True)
-    return 0 if good else 1
+    options = parser(__doc__)
+    options.add_argument("--pages", type=int, default=30)
+    options.add_argument("--subscriptions", type=int, nargs="*", default=[0, 3])
+    chosen = options.parse_args()
+    return run(lambda: measure(chosen.pages, chosen.subscriptions), chosen.json)
 
 
 if __name__ == "__main__":

@@ -8,22 +8,24 @@ other core. What counts is the ratio of processor time: above 1, the sender is t
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
-import uvloop
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from bench.figures import Figure, conclude, parser, run
+from bench.stand import sink
 from relay.core.netpolicy import CheckedUrl, check_url, parse_networks
 from relay.core.signing import new_secret, parse_secret, sign
 from relay.egress.sender import FIXED_HEADERS, OutboundRequest, Sender
 
+BENCH = "send"
 IN_FLIGHT = 50
 ROUNDS = 8
 LOOPBACK = parse_networks("127.0.0.1/32")
@@ -53,8 +55,8 @@ async def cpu_us(send: Callable[[], Awaitable[None]], requests: int) -> float:
     return (time.process_time() - before_s) / requests * 1e6
 
 
-async def compare(port: int, requests: int) -> None:
-    url = check_url(f"http://127.0.0.1:{port}/hooks", allow=LOOPBACK)
+async def compare(address: str, requests: int) -> list[Figure]:
+    url = check_url(address, allow=LOOPBACK)
     assert isinstance(url, CheckedUrl)
     async with Sender(allow=LOOPBACK) as sender, aiohttp.ClientSession() as session:
 
@@ -72,24 +74,27 @@ async def compare(port: int, requests: int) -> None:
             spent_us["ours"].append(await cpu_us(ours, requests // ROUNDS))
             spent_us["bare"].append(await cpu_us(bare, requests // ROUNDS))
     medians = {name: statistics.median(values[1:]) for name, values in spent_us.items()}
-    print(f"sender {medians['ours']:.0f} µs, bare session loop {medians['bare']:.0f} µs of processor time a request")
-    print(f"ratio {medians['bare'] / medians['ours']:.2f}")
+    return [
+        Figure(BENCH, "bare session loop ÷ sender, processor time", medians["bare"] / medians["ours"], least=1.0),
+        Figure(BENCH, "sender, a request", medians["ours"], "µs"),
+        Figure(BENCH, "bare session loop, a request", medians["bare"], "µs"),
+    ]
 
 
-def main() -> None:
-    options = argparse.ArgumentParser()
+async def measure(requests: int) -> list[Figure]:
+    with sink() as base:
+        return await compare(base + "/hooks", requests)
+
+
+def main() -> int:
+    options = parser(__doc__)
     options.add_argument("--requests", type=int, default=20_000)
     options.add_argument("--asyncio", action="store_true", help="the standard event loop instead of uvloop")
     chosen = options.parse_args()
-    command = [sys.executable, str(Path(__file__).parent / "sink.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as sink:
-        assert sink.stdout is not None
-        port = int(sink.stdout.readline())
-        try:
-            (asyncio.run if chosen.asyncio else uvloop.run)(compare(port, chosen.requests))
-        finally:
-            sink.terminate()
+    if chosen.asyncio:
+        return conclude(asyncio.run(measure(chosen.requests)), chosen.json)
+    return run(lambda: measure(chosen.requests), chosen.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
