@@ -22,6 +22,7 @@ from relay.egress.sender import Sender
 from relay.pipeline.command import Ignorer
 from relay.pipeline.commit import Committer
 from relay.pipeline.deliver import DeliverContext
+from relay.pipeline.due import DueLists
 from relay.pipeline.endpoints import Endpoints
 from relay.pipeline.installation import Installation
 from relay.pipeline.poll_context import PollContext
@@ -108,6 +109,7 @@ class Relay:
         sender: calls partners.
         clopos: calls Clopos; ``requests`` counts what it does.
         installation: tells a fresh Redis from one that lost everything.
+        due_lists: made again where Redis has lost one.
     """
 
     settings: Settings
@@ -127,6 +129,7 @@ class Relay:
     past: Past
     ignorer: Ignorer
     installation: Installation
+    due_lists: DueLists
 
     @property
     def slots(self) -> Slots:
@@ -371,6 +374,12 @@ def assemble(opened: Opened) -> Relay:
         ),
         installation=Installation(
             InstallationStore(opened.scripts), data_dir=settings.data_dir, clock=chances.monotonic_s
+        ),
+        due_lists=DueLists(
+            brands=stores.brands,
+            polls=stores.polls,
+            subscriptions=stores.subscriptions,
+            deliveries=stores.deliveries,
         ),
     )
     return relay

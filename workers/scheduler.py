@@ -29,7 +29,7 @@ QUIET_S: Final = 15.0
 STANDBY_S: Final = 5.0
 """Longest sleep of a scheduler that has not got the lease."""
 LOOK_S: Final = 10.0
-"""Between two questions whether Redis has lost everything."""
+"""Between two questions whether Redis has lost everything, or a list of what is due."""
 SHORTEST_S: Final = 0.02
 FIRST_RETRY_S: Final = 0.5
 SLOWEST_RETRY_S: Final = 5.0
@@ -95,6 +95,7 @@ async def schedule(relay: Relay, stop: asyncio.Event, *, owner: str) -> None:
             if time.monotonic() - looked_s >= LOOK_S:
                 looked_s = time.monotonic()
                 await relay.installation.look()
+                await relay.due_lists.refill()
             sweep = await relay.slots.sweep(owner, sleep_s=QUIET_S)
             sleep_s = max(sweep.sleep_ms / 1000, SHORTEST_S)
             if not sweep.mine:

@@ -218,6 +218,15 @@ class DeliveryStore:
                 heapq.heappush(heap, (-walk.buffer[-1].made, walk.subscription_id, index))
         return Page(tuple(found), last if heap else None)
 
+    async def any_due(self) -> bool:
+        """Say whether any lane is on the list of what is due, now or later."""
+        return bool(await self._redis.exists(keys.LANES_DUE))
+
+    async def ensure_due(self, subscription_ids: Sequence[str]) -> None:
+        """Put lanes on the list that are not on it, due now."""
+        if subscription_ids:
+            await self._redis.zadd(keys.LANES_DUE, dict.fromkeys(subscription_ids, 0), nx=True)
+
     async def counts(self, subscription_ids: Sequence[str]) -> dict[str, Counts]:
         """Rows of the ledger, all as of one moment, from the counters that settle, commit and sweep keep."""
         if not subscription_ids:
