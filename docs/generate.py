@@ -201,8 +201,9 @@ def faults(*group: str) -> str:
     for number, row in told.items():
         holds = f"{row['holds']}. Shows in: {row['signal']}" if "signal" in row else row["holds"]
         tests = [f"[`{name}`](../tests/{file})" for file, names in row["shown"].items() for name in names]
-        rows.append([number, row["fault"], holds, "<br>".join(tests), row.get("left", "holds")])
-    return table(["", "what goes wrong", "what holds", "shown by", "result, or what is not shown and why"], rows)
+        result = f"holds. {row['left']}" if "left" in row else "holds"
+        rows.append([number, row["fault"], holds, "<br>".join(tests), result])
+    return table(["", "what goes wrong", "what holds", "shown by", "result; what is not shown, and why"], rows)
 
 
 # ---- for partners ----

@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -67,6 +68,7 @@ class Process:
     name: str
     popen: subprocess.Popen[bytes]
     log: Path
+    port: int = 0
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to it alone."""
@@ -101,23 +103,29 @@ class Installation:
         """Of the API."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *names: str, **settings: str) -> list[Process]:
-        """Start processes: a role, or ``role-2`` for another one of the same."""
-        return [self._start(name, settings) for name in names]
+    def start(self, *names: str, unread: int | None = None, environ: Mapping[str, str] | None = None) -> list[Process]:
+        """Start processes: a role, or ``role-2`` for another one of the same.
 
-    def _start(self, name: str, settings: Mapping[str, str], prefix: Sequence[str] = ()) -> Process:
+        Args:
+            names: of them.
+            unread: where they write their log to, in place of a file.
+            environ: further settings, and whatever else stands in the environment of a process.
+        """
+        return [self._start(name, environ or {}, unread) for name in names]
+
+    def _start(self, name: str, environ: Mapping[str, str], unread: int | None) -> Process:
         self._logs += 1
         log = self.folder / f"log-{self._logs:03d}-{name}"
         data_dir = self.folder / "data"
         data_dir.mkdir(exist_ok=True)
-        command = [*prefix, sys.executable, "-P", "-m", "relay.cli", *ROLES[name.partition("-")[0]]]
+        command = [sys.executable, "-P", "-m", "relay.cli", *ROLES[name.partition("-")[0]]]
         port = self.port if name == "api" else free_port()
         with log.open("wb") as out:
             popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
+                stdout=unread or out,
+                stderr=unread or out,
                 env={
                     "PATH": os.environ["PATH"],
                     "RELAY_REDIS_URL": self.redis_url,
@@ -126,18 +134,47 @@ class Installation:
                     "RELAY_CLOPOS_URL": self.clopos.base_url,
                     **SETTINGS,
                     **self.settings,
-                    **settings,
+                    **environ,
                 },
                 preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509  no threads that hold locks are running
             )
-        process = self.processes[name] = Process(name, popen, log)
+        process = self.processes[name] = Process(name, popen, log, port)
         return process
 
+    async def at_work(self, process: Process, *, timeout_s: float = HEALED_S) -> None:
+        """Wait until a process that was started takes part: it beats, or answers."""
+
+        async def beats() -> bool:
+            assert process.popen.poll() is None, self.tail()
+            return any((self.folder / "data" / "run").glob(f"*-{process.popen.pid}.beat"))
+
+        async def answers() -> bool:
+            assert process.popen.poll() is None, self.tail()
+            try:
+                async with httpx.AsyncClient(trust_env=False) as client:
+                    ready = await client.get(f"http://127.0.0.1:{process.port}/readyz")
+                    return ready.status_code == httpx.codes.OK
+            except httpx.HTTPError:
+                return False
+
+        await until(answers if process.name.startswith("api") else beats, timeout_s=timeout_s)
+
     async def stop(self, *names: str) -> list[int]:
-        """Ask processes to stop, and wait for it; their exit codes."""
+        """Ask processes to stop, and wait for it; their exit codes. They are this installation's no more."""
         for name in names:
             self.processes[name].send(signal.SIGTERM)
-        return [await self.processes[name].ended() for name in names]
+        return [await self.processes.pop(name).ended() for name in names]
+
+    async def replace(
+        self, name: str, other: str, *, unread: int | None = None, environ: Mapping[str, str] | None = None
+    ) -> int:
+        """Start another process in the place of one, which is stopped when it is at work; the exit code."""
+        (made,) = self.start(other, unread=unread, environ=environ)
+        await self.at_work(made)
+        if other.startswith("api"):
+            self.port = made.port
+        (code,) = await self.stop(name)
+        return code
 
     @contextlib.asynccontextmanager
     async def api(self, *, timeout_s: float = 10.0) -> AsyncIterator[httpx.AsyncClient]:
@@ -268,11 +305,12 @@ class Installation:
             parts += [f"--- {path.name}", *path.read_text().splitlines()[-count:]]
         return "\n".join(parts)
 
-    def judge(self, *, went_back: bool = False, since: int = 0) -> Figures:
+    def judge(self, *, went_back: bool = False, clocks_differ: bool = False, since: int = 0) -> Figures:
         """Hold what the partner received against I2, I3 and I9.
 
         Args:
             went_back: Redis lost a second: then it is ``data`` that is the same, and order is by sequence only.
+            clocks_differ: signatures are of a time that nobody here shares; they verify all the same.
             since: calls before that one were judged before.
         """
         bodies: dict[str, Any] = {}
@@ -287,7 +325,11 @@ class Installation:
                 seen.add(call.id)
                 firsts[call.event["subject"]].append(call.event["sequence"])
         for call in calls[::10]:
-            webhook.verify(call.body, call.headers)
+            if clocks_differ:
+                signed_at = datetime.fromtimestamp(int(call.headers["webhook-timestamp"]), UTC)
+                assert call.headers["webhook-signature"] == webhook.sign(call.id, signed_at, call.body.decode())
+            else:
+                webhook.verify(call.body, call.headers)
         if not went_back:
             for subject, sequences in firsts.items():
                 assert all(before < after for before, after in pairwise(sequences)), f"I3: {subject}: {sequences}"
