@@ -6,11 +6,9 @@ All are for the whole installation: two API replicas export the same figures.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from relay import __version__
 from relay.core.buckets import DURATION_MS, LATENCY_MS
@@ -301,52 +299,58 @@ TABLE: Final = (
 
 
 def exposition(view: View) -> bytes:
-    """Write a view in Prometheus' text format."""
-    return generate_latest(cast("CollectorRegistry", _Collected(view)))
+    """Write a view in Prometheus' text format.
 
+    By hand, and held against the official parser in tests: with a thousand subscriptions the library's own writer takes
+    several times as long, and more than a scrape may.
 
-@dataclass(frozen=True, slots=True)
-class _Collected:
-    """What ``generate_latest`` asks for, and no more of a registry."""
-
-    view: View
-
-    def collect(self) -> Iterator[Metric]:
-        by_name: dict[str, list[tuple[tuple[str, ...], int]]] = {}
-        for (name, *values), count in self.view.figures.counters.items():
-            by_name.setdefault(name, []).append((tuple(values), count))
-        for row in TABLE:
-            if row.kind == "histogram":
-                yield _as_histogram(row, by_name.get(row.counter or "", []))
-            elif row.kind == "counter":
-                yield _as_counter(row, self.view, by_name.get(row.counter or "", []))
-            elif self.view.is_up or self.view.figures.now_ms or row.name in _ALWAYS:
-                gauge = GaugeMetricFamily(row.name, row.help, labels=row.labels)
-                for labels, value in row.read(self.view):
-                    gauge.add_metric(labels, value)
-                yield gauge
+    Source:
+        https://prometheus.io/docs/instrumenting/exposition_formats/ ("Text-based format").
+    """
+    by_name: dict[str, list[tuple[tuple[str, ...], int]]] = {}
+    for (name, *values), count in view.figures.counters.items():
+        by_name.setdefault(name, []).append((tuple(values), count))
+    lines: list[str] = []
+    for row in TABLE:
+        counted = by_name.get(row.counter or "", [])
+        if row.kind == "gauge" and not (view.is_up or view.figures.now_ms or row.name in _ALWAYS):
+            continue
+        lines.append(f"# HELP {row.name} {row.help}\n# TYPE {row.name} {row.kind}\n")
+        if row.kind == "histogram":
+            lines += _histogram_lines(row, counted)
+        else:
+            samples = _totals(row, view, counted) if row.kind == "counter" else row.read(view)
+            lines += _lines(row, samples)
+    return "".join(lines).encode()
 
 
 _ALWAYS: Final = ("relay_redis_up", "relay_build_info")
 """What is known without Redis."""
 
 
-def _as_counter(row: Row, view: View, counted: Sequence[tuple[tuple[str, ...], int]]) -> Metric:
-    family = CounterMetricFamily(row.name.removesuffix("_total"), row.help, labels=row.labels)
+def _lines(row: Row, samples: Iterable[Sample]) -> Iterator[str]:
+    if not row.labels:
+        return (f"{row.name} {float(value)!r}\n" for _, value in samples)
+    form = row.name + "{" + ",".join(f'{label}="%s"' for label in row.labels) + "} %r\n"
+    return (form % (*map(_escaped, labels), float(value)) for labels, value in samples)
+
+
+def _escaped(value: str) -> str:
+    if "\\" in value or '"' in value or "\n" in value:
+        return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return value
+
+
+def _totals(row: Row, view: View, counted: Sequence[tuple[tuple[str, ...], int]]) -> Iterable[Sample]:
     values = dict(row.read(view))
     values |= {labels: float(value) for labels, value in counted if len(labels) == len(row.labels)}
-    for labels, value in values.items():
-        family.add_metric(labels, value)
-    return family
+    return values.items()
 
 
-def _as_histogram(row: Row, counted: Sequence[tuple[tuple[str, ...], int]]) -> Metric:
+def _histogram_lines(row: Row, counted: Sequence[tuple[tuple[str, ...], int]]) -> Iterator[str]:
     counts = {labels[0]: value for labels, value in counted if len(labels) == 1}
-    buckets: list[tuple[str, float]] = []
     total = 0
     for index, bound in enumerate([*row.bounds, None]):
         total += counts.get(str(index), 0)
-        buckets.append(("+Inf" if bound is None else repr(bound / 1000), float(total)))
-    family: Any = HistogramMetricFamily(row.name, row.help)
-    family.add_metric([], buckets=buckets, sum_value=counts.get(SUM, 0) / 1000)
-    return cast("Metric", family)
+        yield f'{row.name}_bucket{{le="{"+Inf" if bound is None else repr(bound / 1000)}"}} {float(total)!r}\n'
+    yield f"{row.name}_count {float(total)!r}\n{row.name}_sum {counts.get(SUM, 0) / 1000!r}\n"

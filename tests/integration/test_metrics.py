@@ -184,6 +184,12 @@ async def test_counts_from_outside_scripts_are_added_up(api: Api) -> None:
     assert value(found, "relay_poll_duration_seconds_sum") == pytest.approx(90.03)
 
 
+async def test_whatever_a_label_holds_is_read_back_as_it_was(api: Api) -> None:
+    odd = 'a "quoted" \\ name\nover two lines, Bak\u0131'
+    await Counters(api.relay.redis).add([("attempts", (odd, "2xx"), 10**17)])
+    assert value(await scrape(api), "relay_delivery_attempts_total", subscription=odd, status_class="2xx") == 10**17
+
+
 async def test_counters_of_a_deleted_brand_go(api: Api) -> None:
     await api.brand()
     await api.see(order(1))

@@ -11,33 +11,49 @@
 
 local SAMPLE = 6
 local STAMPS_PER_MS = 2048
+local MINUS = 45
 local call = redis.call
+
+-- Calls take(name, score) with some members of a set: at both ends of those that wait, and of those in hand.
+local function sample(set, take)
+  local count = call('ZCARD', set)
+  if count == 0 then return end
+  local found
+  if count <= 3 * SAMPLE then
+    found = { call('ZRANGE', set, 0, -1, 'WITHSCORES') }
+  else
+    found = {
+      call('ZRANGEBYSCORE', set, '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, SAMPLE),
+      call('ZREVRANGEBYSCORE', set, '+inf', '(0', 'WITHSCORES', 'LIMIT', 0, SAMPLE),
+      call('ZREVRANGEBYSCORE', set, '(0', '-inf', 'WITHSCORES', 'LIMIT', 0, SAMPLE),
+    }
+  end
+  for _, heads in ipairs(found) do
+    for at = 1, #heads, 2 do take(heads[at], heads[at + 1]) end
+  end
+end
+
 local function look(lane)
   local counts = call('HMGET', lane, 'pending', 'dead')
   local pending, oldest = tonumber(counts[1] or '0'), nil
   if pending > 0 then
-    local queues, seen, positions = {}, {}, {}
-    for _, name in ipairs({ ':ready', ':retry' }) do
-      local set = lane .. name
-      for _, heads in ipairs({
-        call('ZRANGEBYSCORE', set, '(0', '+inf', 'LIMIT', 0, SAMPLE),
-        call('ZREVRANGEBYSCORE', set, '+inf', '(0', 'LIMIT', 0, SAMPLE),
-        call('ZREVRANGEBYSCORE', set, '(0', '-inf', 'LIMIT', 0, SAMPLE),
-      }) do
-        for _, queue in ipairs(heads) do
-          if not seen[queue] then
-            seen[queue] = true
-            queues[#queues + 1] = queue
-          end
-        end
+    local seen, positions = {}, {}
+    local function note(position)
+      if position and not seen[position] then
+        seen[position] = true
+        positions[#positions + 1] = position
       end
     end
-    for _, queue in ipairs(queues) do positions[#positions + 1] = call('LINDEX', lane .. ':q:' .. queue, 0) or nil end
+    -- A head that was never tried has its position as its score: it need not be asked for.
+    sample(lane .. ':ready', function(_, score) note(string.byte(score) == MINUS and string.sub(score, 2) or score) end)
+    sample(lane .. ':retry', function(queue) note(call('LINDEX', lane .. ':q:' .. queue, 0)) end)
     local records = #positions > 0 and call('HMGET', lane .. ':dlv', unpack(positions)) or {}
     for index, position in ipairs(positions) do
-      local since = math.floor(tonumber(position) / STAMPS_PER_MS)
-      local made, opened = string.match(records[index] or '', '^p|%d+|(%d*)|[^|@]*@?(%d*)|')
-      since = math.max(since, math.floor((tonumber(made or '') or 0) / STAMPS_PER_MS), tonumber(opened or '') or 0)
+      local since, record = math.floor(tonumber(position) / STAMPS_PER_MS), records[index]
+      if record then
+        local made, opened = string.match(record, '^p|%d+|(%d*)|[^|@]*@?(%d*)|')
+        since = math.max(since, math.floor((tonumber(made or '') or 0) / STAMPS_PER_MS), tonumber(opened or '') or 0)
+      end
       if not oldest or since < oldest then oldest = since end
     end
   end
