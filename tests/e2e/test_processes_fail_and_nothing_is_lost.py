@@ -123,13 +123,16 @@ async def test_every_role_is_replaced_under_load_and_nothing_is_lost_or_comes_la
     assert scene.longest_s < LEASE_S
 
 
+def highest_descriptor(pid: int) -> int:
+    return max(int(each.name) for each in Path(f"/proc/{pid}/fd").iterdir())
+
+
 async def test_with_few_file_descriptors_it_waits_and_does_not_crash(scene: Scene) -> None:
     pids = [scene.relay.processes[role].popen.pid for role in ("api", "poll", "deliver")]
     _, hard = resource.prlimit(pids[0], resource.RLIMIT_NOFILE)
     async with partner(slowly) as slow, scene.another(slow, max_concurrency=100), scene.trouble():
         for pid in pids:
-            used = max(int(name) for name in os.listdir(f"/proc/{pid}/fd")) + 1
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + SPARE, hard))
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest_descriptor(pid) + 1 + SPARE, hard))
         for _ in range(200):
             scene.relay.clopos.world.place("openapitest", 1)
         await slow.got(200, timeout_s=HEALED_S)
