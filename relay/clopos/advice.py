@@ -33,7 +33,7 @@ ADVICE: Final[Mapping[str, Advice]] = {
     "credentials": Advice(
         Reach.BRAND,
         "Clopos refuses the credentials: client_id, client_secret or the brand's name is wrong, or they were revoked. "
-        "PATCH the brand with the right ones.",
+        "Put the right ones in, with `relay apply` or PATCH.",
     ),
     "no_token": Advice(Reach.BRAND, "Clopos accepted the sign-in and gave no token. Ask Clopos' support."),
     "unauthorized": Advice(
@@ -44,12 +44,12 @@ ADVICE: Final[Mapping[str, Advice]] = {
     "integrator": Advice(
         Reach.PLATFORM,
         "Clopos does not know the integrator_id, or has disabled it: that concerns every brand that uses it. Ask "
-        "Clopos for a valid one and PATCH the brands.",
+        "Clopos for a valid one, and put it in with `relay apply` or PATCH.",
     ),
     "test_mode": Advice(
         Reach.PLATFORM,
         "The integrator_id is a test one and the brand is a production brand: that concerns every production brand "
-        "that uses it. PATCH the brand with a production integrator_id.",
+        "that uses it. Ask Clopos for a production integrator_id, and put it in with `relay apply` or PATCH.",
     ),
     "forbidden": Advice(
         Reach.BRAND, "Clopos denies access: the brand lacks a module, or the client a permission. Ask Clopos for it."

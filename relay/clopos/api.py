@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
-from relay.clopos.failures import Failure, FailureKind, envelope_failure
+from relay.clopos.failures import Failure, FailureKind, envelope_failure, read_failure
 from relay.clopos.schema import read_object
 from relay.clopos.transport import Answer, Request, Transport
 from relay.core.errors import (
@@ -104,6 +104,9 @@ async def sign_in(transport: Transport, access: Access) -> SignedIn:
     said = read_object(answer.body)
     token = said.get("token")
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+        failure = read_failure(answer.status, answer.body)
+        if failure.kind in (FailureKind.INTEGRATOR, FailureKind.TEST_MODE):
+            raise error_of(failure, answer)
         raise SignInError("Clopos answered the sign-in without a token.", reason="no_token", status=answer.status)
     lifetime = decimal(said.get("expires_in"))
     lifetime_s = ASSUMED_LIFETIME_S if lifetime is None else float(lifetime)

@@ -61,6 +61,11 @@ def envelope_failure(status: int, body: bytes) -> Failure | None:
     """
     if status < 400 and not _says_false(body):  # noqa: PLR2004 - the rule itself
         return None
+    return read_failure(status, body)
+
+
+def read_failure(status: int, body: bytes) -> Failure:
+    """Read an answer as the failure that it is known to be; also a good one that lacks what was asked for."""
     try:
         envelope = read_outline(body).envelope
     except PageUnreadable:
@@ -78,7 +83,7 @@ def envelope_failure(status: int, body: bytes) -> Failure | None:
     expires_at = envelope.get("expires_at")
     return Failure(
         status=status,
-        kind=_kind(status, slug),
+        kind=_kind(status, slug, _snake(said)),
         slug=slug,
         message=_presentable(said) or f"HTTP {status} without a reason.",
         expires_at=None if expires_at is None else _printable(str(expires_at))[:40],
@@ -117,6 +122,15 @@ _KIND_BY_SLUG: Final[tuple[tuple[str, FailureKind], ...]] = (
     ("invalid_parameter", FailureKind.INVALID),
 )
 
+_TELLING: Final = (
+    "token_expired",
+    "integrator_is_in_test_mode",
+    "invalid_integrator_id",
+    "client_is_disabled",
+    "invalid_token",
+)
+"""What counts where the message alone says it: in some shapes ``error`` has no more than a class or a code."""
+
 _KIND_BY_STATUS: Final = {
     400: FailureKind.INVALID,
     401: FailureKind.UNAUTHORIZED,
@@ -127,11 +141,12 @@ _KIND_BY_STATUS: Final = {
 }
 
 
-def _kind(status: int, slug: str) -> FailureKind:
+def _kind(status: int, slug: str, said: str) -> FailureKind:
     if status == 429:  # noqa: PLR2004 - whatever its body says
         return FailureKind.THROTTLED
+    telling = said if status < 500 and said.startswith(_TELLING) else slug  # noqa: PLR2004
     for start, kind in _KIND_BY_SLUG:
-        if slug.startswith(start):
+        if telling.startswith(start):
             return kind
     if status >= 500:  # noqa: PLR2004
         return FailureKind.UPSTREAM

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from redis.asyncio import Redis
 
 from relay.clopos import client as client_module
 from relay.clopos.advice import ADVICE, Reach, advice
-from relay.clopos.api import Access
+from relay.clopos.api import Access, sign_in
 from relay.clopos.schema import Page
 from relay.clopos.transport import Request, Transport
 from relay.core.errors import (
@@ -30,7 +31,7 @@ from relay.core.errors import (
     UnknownThingError,
 )
 from relay.store.quota import Purpose
-from tests.integration.polling import Rig, rigged
+from tests.integration.polling import BRAND, Rig, rigged
 
 LATEST = [("sort[0]", "updated_at"), ("sort[1]", "-1")]
 
@@ -160,6 +161,37 @@ async def test_a_disabled_integrator_on_a_later_call_is_the_platforms_trouble(re
         await rig.tell("POST", "/integrators/demo-integrator", active=False)
         error = await failure(rig)
         assert (error.reason, advice(error).reach) == ("integrator", Reach.PLATFORM)
+
+
+@pytest.mark.parametrize("shape", ["sentence", "slug", "list", "details"])
+async def test_the_platforms_trouble_is_told_from_a_brands_in_every_shape(
+    redis: Redis, redis_url: str, shape: str
+) -> None:
+    async with rigged(redis, redis_url) as rig:
+        await rig.brand()
+        await ask(rig)
+        await rig.tell("PUT", "/switches", error_shape=shape)
+        access = await rig.access()
+        for found in (await failing_sign_in(rig, replace(access, integrator_id="nobody")), await disabled(rig)):
+            assert (found.reason, advice(found).reach) == ("integrator", Reach.PLATFORM)
+        await rig.tell("POST", "/integrators/demo-integrator", active=True, is_test=True)
+        await rig.tell("POST", "/brands", brand=BRAND, is_test=False)
+        for found in (await failing_sign_in(rig, access), await failure(rig)):
+            assert (found.reason, advice(found).reach) == ("test_mode", Reach.PLATFORM)
+        await rig.tell("POST", "/brands", brand=BRAND, is_test=True)
+        found = await failing_sign_in(rig, replace(access, client_secret="wrong"))
+        assert (found.reason, advice(found).reach) == ("credentials", Reach.BRAND)
+
+
+async def failing_sign_in(rig: Rig, access: Access) -> CloposError:
+    with pytest.raises(CloposError) as wrong:
+        await sign_in(rig.transport, access)
+    return wrong.value
+
+
+async def disabled(rig: Rig) -> CloposError:
+    await rig.tell("POST", "/integrators/demo-integrator", active=False)
+    return await failure(rig)
 
 
 @pytest.mark.parametrize(

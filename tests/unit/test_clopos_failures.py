@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.clopos.failures import read_failure
 from relay.clopos.schema import Failure, FailureKind, envelope_failure
+from relay.sandbox import errors
 
 LIST_FORM = [{"message": "Not here", "type": "server_side", "exception": "NotFoundHttpException", "http_code": 404}]
 
@@ -82,6 +84,38 @@ def test_each_documented_error_is_told_apart(status: int, error: object, kind: s
     failure = failed(status, said(success=False, error=error, message="words"))
 
     assert (failure.kind, failure.slug, failure.message) == (kind, slug, "words")
+
+
+@pytest.mark.parametrize("shape", ["sentence", "slug", "list", "details"])
+@pytest.mark.parametrize(
+    ("problem", "kind"),
+    [
+        (errors.UNKNOWN_INTEGRATOR, "integrator"),
+        (errors.INACTIVE_INTEGRATOR, "integrator"),
+        (errors.MISMATCH_AT_SIGN_IN, "test_mode"),
+        (errors.MISMATCH, "test_mode"),
+        (errors.FIELDS_MISSING, "invalid"),
+        (errors.BAD_CREDENTIALS, "unauthorized"),
+        (errors.CLIENT_DISABLED, "unauthorized"),
+        (errors.HEADERS_MISSING, "unauthorized"),
+        (errors.INVALID_TOKEN, "unauthorized"),
+        (errors.TOKEN_EXPIRED, "expired"),
+        (errors.forbidden("Module is not enabled"), "forbidden"),
+        (errors.invalid_parameter("sort[1] must be 1 or -1"), "invalid"),
+        (errors.STATUS_NOT_ALLOWED, "invalid"),
+        (errors.NOT_FOUND, "not_found"),
+        (errors.NO_SUCH_ROUTE, "not_found"),
+        (errors.THROTTLED, "throttled"),
+        (errors.SERVER_ERROR, "upstream"),
+    ],
+    ids=lambda value: getattr(value, "message", value),
+)
+def test_each_documented_error_means_the_same_in_every_shape(problem: errors.Problem, kind: str, shape: str) -> None:
+    assert read_failure(problem.status, said(**problem.body(shape))).kind == kind
+
+
+def test_what_a_message_tells_is_not_taken_from_a_fault_of_clopos_own() -> None:
+    assert failed(502, said(error="bad_gateway", message="Invalid token in line 1")).kind is FailureKind.UPSTREAM
 
 
 def test_the_list_form_brings_its_own_message() -> None:
