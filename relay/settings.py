@@ -304,7 +304,7 @@ def _shown(environ: Mapping[str, str], setting: Setting) -> str:
 
 _ADDRESS: Final = re.compile(
     r"(?P<scheme>unix://(?=/)|(rediss?|rediss?\+sentinel|valkeys?|https?|tcp)://)"
-    r"(?P<user>[^?]*@)?(?P<where>([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,6})?(,[\w.:-]+)*(/[\w./-]*)?|/[\w./-]*)"
+    r"(?P<user>[^?]*@)?(?P<where>([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,9})?(,[\w.:-]+)*(/[\w./-]*)?|/[\w./-]*)"
     r"(?P<more>[?#].*)?$",
     re.ASCII | re.DOTALL,
 )
