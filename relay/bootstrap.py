@@ -233,7 +233,7 @@ async def open_relay(settings: Settings, *, timeouts: Timeouts | None = None) ->
         if settings.traces and traces.start():
             stack.push_async_callback(traces.stop)
         sender = await stack.enter_async_context(Sender(allow=settings.allow_networks))
-        transport = Transport()
+        transport = Transport(allow=settings.allow_networks)
         stack.push_async_callback(transport.aclose)
         scripts = Scripts(redis)
         stores = make_stores(settings, redis, blocking, scripts)

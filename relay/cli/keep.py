@@ -102,7 +102,7 @@ async def _check(name: str | None) -> list[Any]:
         brands = await BrandStore(redis, Scripts(redis)).all()
         if name is not None and name not in brands:
             quit_with(FAILED, f"no brand {name!r} here; there are: {', '.join(brands) or 'none'}")
-        transport = Transport()
+        transport = Transport(allow=settings.allow_networks)
         try:
             return [
                 await check_brand(

@@ -96,6 +96,11 @@ ADVICE: Final[Mapping[str, Advice]] = {
     "tls": Advice(
         Reach.PLATFORM, "The certificate of Clopos' API is not valid. Check clopos_url, the clock and the way there."
     ),
+    "insecure": Advice(
+        Reach.PLATFORM,
+        "clopos_url is plain http:// and its name leads out of RELAY_ALLOW_NETWORKS: the credentials were not sent. "
+        "Use https://, or put the network of that host into RELAY_ALLOW_NETWORKS.",
+    ),
     "connect": Advice(Reach.PLATFORM, "Clopos' API cannot be connected to. Check clopos_url and the way there."),
     "held_back": Advice(Reach.BRAND, "The quota leaves no room. It goes on by itself."),
 }

@@ -4,10 +4,11 @@ What goes wrong on the way is translated here, and only here, into ``NoAnswerErr
 """
 
 import asyncio
+import ipaddress
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
@@ -16,6 +17,8 @@ from typing import Any, Final
 import httpx2 as httpx
 import orjson
 
+from relay.core.addresses import NOWHERE, Address, Networks, check_answers
+from relay.core.clopos_urls import is_loopback_name
 from relay.core.errors import NoAnswerError
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
@@ -60,9 +63,25 @@ class Answer:
 
 
 class Transport:
-    """The connections of one process to Clopos; close it with ``aclose``."""
+    """The connections of one process to Clopos; close it with ``aclose``.
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, max_connections: int = 128) -> None:
+    Args:
+        tls: None for the machine's own trust.
+        max_connections: at once.
+        allow: the operator's networks: beside loopback the only ones that credentials go to over plain http.
+        lookup: the addresses of a host name; raises ``OSError``. None: the machine's own resolver.
+    """
+
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        max_connections: int = 128,
+        allow: Networks = NOWHERE,
+        lookup: Callable[[str], Awaitable[Sequence[Address]]] | None = None,
+    ) -> None:
+        self._allow = allow
+        self._lookup = lookup or _lookup
         self._http = httpx.AsyncClient(
             verify=tls if tls is not None else ssl.create_default_context(),
             trust_env=False,
@@ -85,24 +104,57 @@ class Transport:
             deadline_s: for all of it: a free connection, connecting, sending, and the last byte of the answer.
 
         Raises:
-            NoAnswerError: ``dns``, ``tls``, ``connect``, ``reset``, ``truncated``, ``timeout`` or ``oversize``.
+            NoAnswerError: ``dns``, ``tls``, ``insecure``, ``connect``, ``reset``, ``truncated``, ``timeout`` or
+                ``oversize``.
         """
         body = None if request.json is None else orjson.dumps(request.json)
         headers = dict(request.headers)
         if body is not None:
             headers["content-type"] = "application/json"
         try:
-            async with (
-                asyncio.timeout(deadline_s),
-                self._http.stream(
-                    request.method, request.url, params=list(request.params) or None, headers=headers, content=body
-                ) as response,
-            ):
+            async with asyncio.timeout(deadline_s), self._sent(request, headers, body) as response:
                 return Answer(response.status_code, _lowered(response.headers), await _read(response))
         except TimeoutError:
             raise NoAnswerError(f"Clopos did not answer within {deadline_s:g} s.", reason="timeout") from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             raise _no_answer(error) from None
+
+    @asynccontextmanager
+    async def _sent(
+        self, request: Request, headers: Mapping[str, str], body: bytes | None
+    ) -> AsyncIterator[httpx.Response]:
+        url = httpx.URL(request.url)
+        if url.scheme == "http":
+            await self._refuse_open_way(url.host)
+        async with self._http.stream(
+            request.method, url, params=list(request.params) or None, headers=headers, content=body
+        ) as response:
+            yield response
+
+    async def _refuse_open_way(self, host: str) -> None:
+        """Refuse plain http to a name that leads out of the operator's networks; an address was checked as it was set."""
+        if is_loopback_name(host) or _is_address(host):
+            return
+        try:
+            found = await self._lookup(host)
+        except OSError:
+            raise NoAnswerError("The host name of Clopos' API cannot be resolved.", reason="dns") from None
+        beyond = [address for address in found if not address.is_loopback]
+        if check_answers(beyond, allow=self._allow, listed_only=True) is not None:
+            raise NoAnswerError("Plain http would carry the credentials in the open: not sent.", reason="insecure")
+
+
+async def _lookup(host: str) -> Sequence[Address]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, 80, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(str(answer[4][0]).partition("%")[0]) for answer in found]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -2,7 +2,7 @@
 
     RelayError
     ├── CloposError                 Clopos, or the way to it
-    │   ├── NoAnswerError           no answer came: dns, tls, connect, reset, timeout
+    │   ├── NoAnswerError           no answer came: dns, tls, insecure, connect, reset, timeout
     │   ├── RefusedError            it answered, and the answer is a failure
     │   │   ├── SignInError         the credentials or the token
     │   │   ├── ThrottledError      the quota; says how long to wait
@@ -71,7 +71,10 @@ class CloposError(RelayError):
 
 
 class NoAnswerError(CloposError):
-    """No answer came; ``reason`` is ``dns``, ``tls``, ``connect``, ``reset``, ``timeout`` or ``oversize``."""
+    """No answer came.
+
+    ``reason`` is ``dns``, ``tls``, ``insecure``, ``connect``, ``reset``, ``truncated``, ``timeout`` or ``oversize``.
+    """
 
     default_reason = "no_answer"
 

@@ -53,7 +53,7 @@ def check_redis_url(url: str) -> None:
         _ = parts.port if parts.scheme != SENTINEL else None  # which names several hosts
     except ValueError:
         raise ValueError(
-            "is not a URL such as redis://:password@host:6379/0; in a password, write / ? # @ : percent-encoded"
+            "is not a URL such as redis://host:6379/0; in a password, write / ? # @ : percent-encoded"
         ) from None
     if parts.scheme == "unix":
         if not parts.path.startswith("/"):

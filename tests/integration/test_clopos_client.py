@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from relay.clopos.advice import ADVICE, Reach, advice
 from relay.clopos.api import Access, sign_in
 from relay.clopos.schema import Page
 from relay.clopos.transport import Request, Transport
+from relay.core.addresses import NOWHERE, parse_networks
 from relay.core.errors import (
     CloposError,
     HeldBackError,
@@ -342,6 +344,38 @@ async def test_what_is_not_http_or_not_there_has_a_class(unused_tcp_port_factory
     assert await reason_of(transport, f"http://127.0.0.1:{unused_tcp_port_factory()}/") == "connect"
     assert await reason_of(transport, "http://clopos.invalid/") == "dns"
     await transport.aclose()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "allow", "reason"),
+    [
+        (["127.0.0.1"], "", None),
+        (["10.0.0.7"], "10.0.0.0/8", None),
+        (["10.0.0.7"], "192.168.0.0/16", "insecure"),
+        (["93.184.215.14"], "10.0.0.0/8", "insecure"),
+        (["10.0.0.7", "93.184.215.14"], "10.0.0.0/8", "insecure"),
+        (["10.0.0.7"], "", "insecure"),
+        (None, "10.0.0.0/8", "dns"),
+    ],
+)
+async def test_credentials_go_over_plain_http_only_into_the_operators_networks(
+    addresses: list[str] | None, allow: str, reason: str | None
+) -> None:
+    async def lookup(_host: str) -> list[Any]:
+        if addresses is None:
+            raise OSError
+        return [ip_address(text) for text in addresses]
+
+    seen: list[bytes] = []
+    async with served(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", seen=seen) as url:
+        transport = Transport(allow=parse_networks(allow) if allow else NOWHERE, lookup=lookup)
+        request = Request("GET", url.replace("127.0.0.1", "clopos.invalid"), headers={"x-token": "hunter2"})
+        with pytest.raises(NoAnswerError) as raised:
+            await transport.exchange(request, deadline_s=2)
+        assert raised.value.reason == (reason or "dns")  # allowed, the name is looked up to be connected to
+        assert seen == []
+        assert advice(raised.value).words
+        await transport.aclose()
 
 
 async def test_a_certificate_that_is_not_trusted_has_a_class() -> None:
