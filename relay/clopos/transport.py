@@ -132,7 +132,7 @@ class Transport:
             yield response
 
     async def _refuse_open_way(self, host: str) -> None:
-        """Refuse plain http to a name that leads out of the operator's networks; an address was checked as it was set."""
+        """Refuse plain http to a name that leads out of the operator's networks; other URLs were checked when set."""
         if is_loopback_name(host) or _is_address(host):
             return
         try:

@@ -207,6 +207,40 @@ async def test_a_429_holds_the_whole_brand_in_every_worker(redis: Redis, redis_u
         assert after[0] - seen[stopped]["at_s"] >= 2.0
 
 
+async def test_of_three_workers_none_asks_before_a_429_is_over_whoever_owns_the_brand(
+    redis: Redis, redis_url: str
+) -> None:
+    async with rigged(redis, redis_url, **FAST) as rig:
+        await rig.brand()
+        others = [rig.another_worker() for _ in range(2)]
+        async with rig.polling(), others[0].polling(owner="worker-2"), others[1].polling(owner="worker-3"):
+            await rig.looked(1, 2)
+            await rig.fault("429", path="/orders", reset="3", times=1)
+
+            async def throttled() -> bool:
+                return any(request["status"] == 429 for request in await requests(rig))
+
+            await rig.until(throttled)
+            await asyncio.sleep(0.3)  # what was on its way has come
+            await rig.tell("POST", ORDERS)
+            owners = set()
+
+            async def told() -> bool:
+                # The brand goes from worker to worker all the while, as if its lease had ended.
+                await redis.zadd("relay:polls:due", {BRAND: 0})
+                owners.add(await redis.hget(f"relay:polls:{BRAND}", "owner"))
+                return bool(await rig.events())
+
+            await rig.until(told)
+        journal = (await rig.tell("GET", "/journal?limit=10000"))["requests"]
+        refused_s = next(request["at_s"] for request in journal if request["status"] == 429)
+        asked_s = [request["at_s"] - refused_s for request in journal if request["at_s"] > refused_s + 0.3]
+        assert min(asked_s) >= 3.0
+        assert len(owners) > 1
+        for other in others:
+            await other.transport.aclose()
+
+
 async def test_two_pollers_of_one_brand_make_no_event_twice_and_lose_none(redis: Redis, redis_url: str) -> None:
     async with rigged(redis, redis_url, **FAST) as rig:
         await rig.brand()
