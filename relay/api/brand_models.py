@@ -174,7 +174,7 @@ class BrandState(Answer):
     venues: list[VenueOfBrand]
     """Those that are looked at."""
     notes: list[str]
-    """What is unusual and needs no hand."""
+    """What is unusual, and may be as it should be."""
     set_aside: SetAside
     """Rows that cannot be read."""
 

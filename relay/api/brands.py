@@ -28,6 +28,7 @@ from relay.store.brands import Brand
 from relay.store.documents import NameTaken, Stored, Write
 
 GENERATION_BYTES: Final = 8
+MOST_ALIKE: Final = 5
 
 
 async def create(call: Call) -> Reply:
@@ -74,10 +75,11 @@ async def get_list(call: Call) -> Reply:
     query = call.query_as(ListQuery)
     bound = call.bound(query)
     after = "" if query.cursor is None else cursors.decode(query.cursor, bound, kinds=[str])[0]
-    rest = [stored for name, stored in (await call.services.brands.all()).items() if name > after]
+    everything = await call.services.brands.all()
+    rest = [stored for name, stored in everything.items() if name > after]
     page = rest[: query.limit]
     following = cursors.encode(bound, [page[-1].id]) if len(rest) > len(page) else None
-    data = await asyncio.gather(*[_answer(call, stored) for stored in page])
+    data = await asyncio.gather(*[_shown(call, stored, everything) for stored in page])
     return Reply(body=BrandPage(data=list(data), next_cursor=following))
 
 
@@ -161,8 +163,17 @@ async def _stored(call: Call) -> Stored[Brand]:
 
 
 async def _answer(call: Call, stored: Stored[Brand]) -> BrandAnswer:
+    return await _shown(call, stored, await call.services.brands.all())
+
+
+async def _shown(call: Call, stored: Stored[Brand], everything: Mapping[str, Stored[Brand]]) -> BrandAnswer:
     brand = stored.value
-    state: Mapping[str, Any] = await call.services.brand_states.of(stored)
+    state: dict[str, Any] = await call.services.brand_states.of(stored)
+    alike = [name for name, other in everything.items() if _shares_credentials(other.value, brand)]
+    if alike:
+        named = ", ".join(alike[:MOST_ALIKE]) + (", …" if len(alike) > MOST_ALIKE else "")
+        note = f"The client_id is that of {named}, too, and a credential of Clopos is one brand's."
+        state["notes"] = [*state["notes"], note]
     return BrandAnswer(
         brand=brand.brand,
         client_id=brand.client_id,
@@ -176,6 +187,13 @@ async def _answer(call: Call, stored: Stored[Brand]) -> BrandAnswer:
         created_at=brand.created_at,
         updated_at=brand.updated_at,
         state=BrandStateAnswer.model_validate(state),
+    )
+
+
+def _shares_credentials(one: Brand, other: Brand) -> bool:
+    """Whether two brands sign in with the same credentials at the same place: one of them is a slip, most likely."""
+    return one.brand != other.brand and all(
+        getattr(one, name) == getattr(other, name) for name in ("client_id", "integrator_id", "clopos_url")
     )
 
 

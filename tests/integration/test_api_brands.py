@@ -151,6 +151,17 @@ async def test_a_change_is_whole_and_what_is_the_same_changes_nothing(api: Api) 
     assert pointers(await api.admin.patch(path, json={"brand": "other", "client_id": None})) == {"/brand", "/client_id"}
 
 
+async def test_two_brands_with_the_same_credentials_are_told_of_each_other(api: Api) -> None:
+    first = await api.brand()
+    assert first["state"]["notes"] == []
+    note = "The client_id is that of openapitest, too, and a credential of Clopos is one brand's."
+    assert (await api.brand(brand="another"))["state"]["notes"] == [note]
+    listed = (await api.admin.get("/v1/brands")).json()["data"]
+    assert [each["state"]["notes"] for each in listed] == [[note], [note.replace("openapitest", "another")]]
+    await api.admin.patch("/v1/brands/another", json={"client_id": "of-its-own"})
+    assert (await api.admin.get("/v1/brands/openapitest")).json()["state"]["notes"] == []
+
+
 async def test_orders_are_listed_as_last_known_with_their_sequence(api: Api) -> None:
     await api.brand(venues=VENUES)
     await api.see(whole(1), whole(2, "accepted"))
