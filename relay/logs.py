@@ -5,11 +5,13 @@ import collections
 import contextlib
 import functools
 import logging
+import os
 import re
+import select
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, Self, TextIO
 
 import orjson
@@ -190,10 +192,40 @@ class Writer:
             if dropped:
                 lines.append(_as_json({"event": "log lines dropped", "level": "warning", "count": dropped}))
             try:
-                self._stream.write("\n".join(lines) + "\n")
-                self._stream.flush()
+                self._write(lines)
             except (OSError, ValueError):  # the reader is gone, or the stream closed: there is nowhere left to say so
                 return
+
+    def _write(self, lines: Sequence[str]) -> None:
+        """Write; wait for a reader with empty hands, as who waits within a stream has its lock, and nobody ends."""
+        try:
+            descriptor = self._stream.fileno()
+        except OSError:  # it is none of the system's
+            self._stream.write("\n".join(lines) + "\n")
+            self._stream.flush()
+            return
+        room = select.poll()
+        room.register(descriptor, select.POLLOUT)
+        for piece in _pieces(f"{line}\n".encode(errors="backslashreplace") for line in lines):
+            left = piece
+            while left:
+                room.poll()
+                left = left[os.write(descriptor, left) :]
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Put lines together, as many as a pipe that has room takes at once."""
+    piece = b""
+    for line in lines:
+        if piece and len(piece) + len(line) > select.PIPE_BUF:
+            yield piece
+            piece = b""
+        piece += line
+        while len(piece) > select.PIPE_BUF:
+            yield piece[: select.PIPE_BUF]
+            piece = piece[select.PIPE_BUF :]
+    if piece:
+        yield piece
 
 
 class _FromLibraries(logging.Handler):
