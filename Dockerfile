@@ -7,15 +7,17 @@
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS build
+# With OpenTelemetry, for traces: --build-arg LOCK=requirements-otel.lock
+ARG LOCK=requirements.lock
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python3 -m venv /opt/build \
     && python3 -m venv --without-pip /opt/relay
 # Wheels of the lock and nothing else: nothing is compiled, no build script of a dependency is run.
-COPY requirements.lock requirements-build.lock ./
+COPY ${LOCK} requirements-build.lock ./
 RUN /opt/build/bin/pip install --require-hashes --only-binary :all: --requirement requirements-build.lock \
-    && /opt/build/bin/pip --python /opt/relay/bin/python3 install --require-hashes --only-binary :all: --requirement requirements.lock
+    && /opt/build/bin/pip --python /opt/relay/bin/python3 install --require-hashes --only-binary :all: --requirement "${LOCK}"
 COPY pyproject.toml README.md ./
 COPY relay relay
 COPY workers workers

@@ -61,6 +61,17 @@ BY_SCHEMA: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("other database", {"redis": {"url": "postgres://db/0"}}, ("/redis/url", "pattern")),
     ("sentinel without name", {"redis": {"url": "redis+sentinel://a:26379,b:26379"}}, ("/redis/url", "pattern")),
     (
+        "sentinel, options for the name",
+        {"redis": {"url": "redis+sentinel://a:26379?ssl=true"}},
+        ("/redis/url", "pattern"),
+    ),
+    (
+        "user among the options of a sentinel",
+        {"redis": {"url": "redis+sentinel://a:26379/relay/0?x=u:p@b"}},
+        ("/redis/url", "pattern"),
+    ),
+    ("traces to nowhere", {"tracing": {"endpoint": "collector:4318"}}, ("/tracing/endpoint", "pattern")),
+    (
         "HPA and KEDA",
         {
             "workers": {"deliver": {"hpa": {"enabled": True}, "keda": KEDA}},
@@ -171,6 +182,11 @@ TOGETHER: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("no Redis", {"redis": {"url": ""}}, "Redis is missing: set redis.existingSecret"),
     ("two Redis", {"valkey": {"enabled": True}}, "redis.url and valkey.enabled are both set"),
+    (
+        "password among the options of an address",
+        {"redis": {"url": "redis+sentinel://a:26379/relay/0?sentinel_password=pa55"}},
+        "redis.url holds a password among its options",
+    ),
     (
         "password that nobody knows",
         {"redis": {"url": ""}, "valkey": {"enabled": True, "auth": {"enabled": True}}},

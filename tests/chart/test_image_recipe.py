@@ -29,7 +29,7 @@ def test_everything_installed_is_hashed(stages: list[str]) -> None:
     assert all("--require-hashes" in each or "--no-index" in each for each in installs)
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-build.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-otel.lock", "requirements-build.lock"])
 def test_every_line_of_the_lock_is_pinned_and_hashed(root_folder: Path, name: str) -> None:
     text = re.sub(r"\\\n\s*", " ", (root_folder / name).read_text())
     lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
@@ -40,8 +40,18 @@ def test_every_line_of_the_lock_is_pinned_and_hashed(root_folder: Path, name: st
 def test_the_lock_holds_every_dependency(root_folder: Path) -> None:
     project = tomllib.loads((root_folder / "pyproject.toml").read_text())["project"]
     wanted = {re.split(r"[^A-Za-z0-9.-]", each)[0].lower() for each in project["dependencies"]}
-    locked = set(re.findall(r"^([a-z0-9.-]+)==", (root_folder / "requirements.lock").read_text(), re.MULTILINE))
-    assert wanted - locked == set()
+    for name, more in (("requirements.lock", []), ("requirements-otel.lock", project["optional-dependencies"]["otel"])):
+        locked = set(re.findall(r"^([a-z0-9.-]+)==", (root_folder / name).read_text(), re.MULTILINE))
+        wanted |= {re.split(r"[^A-Za-z0-9.-]", each)[0].lower() for each in more}
+        assert wanted - locked == set()
+
+
+def test_the_lock_with_traces_differs_in_nothing_else(root_folder: Path) -> None:
+    plain, more = (
+        set(re.findall(r"^[a-z0-9.-]+==\S+", (root_folder / name).read_text(), re.MULTILINE))
+        for name in ("requirements.lock", "requirements-otel.lock")
+    )
+    assert plain < more
 
 
 def test_the_last_stage_installs_nothing_and_runs_as_the_chart_does(stages: list[str], chart_folder: Path) -> None:

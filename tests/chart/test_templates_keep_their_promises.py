@@ -50,6 +50,12 @@ CHANGES: dict[str, Object] = {
     },
     "redis by secret, with a CA": {"redis": {"url": "", "existingSecret": "redis", "ca": {"existingSecret": "ca"}}},
     "sentinel": {"redis": {"url": "redis+sentinel://s-0:26379,s-1:26379/relay/0"}},
+    "sentinel over TLS": {
+        "redis": {
+            "url": "redis+sentinel://s-0:26379,s-1:26379/relay/0?ssl=true&ssl_ca_certs=/etc/clopos-relay/redis-ca/ca.crt",
+            "ca": {"existingSecret": "ca"},
+        }
+    },
     "valkey": {"redis": {"url": ""}, "valkey": {"enabled": True}},
     "valkey with a policy": {"redis": {"url": ""}, "valkey": {"enabled": True}, "networkPolicy": {"enabled": True}},
     "every setting": {
@@ -122,6 +128,11 @@ CHANGES: dict[str, Object] = {
         "networkPolicy": POLICY | {"exceptCIDRs": ["198.51.77.0/24", "2a00::/16"]},
         "settings": {"allowNetworks": ["10.1.0.0/16"]},
     },
+    "traces": {"tracing": {"endpoint": "http://collector.monitoring:4318"}},
+    "traces, with a policy": {
+        "tracing": {"endpoint": "http://collector.monitoring:4318"},
+        "networkPolicy": POLICY | {"tracing": {"to": [{"namespaceSelector": {}}], "ports": [4318]}},
+    },
     "no budget, no spread": {"podDisruptionBudget": {"enabled": False}, "topologySpread": {"enabled": False}},
     "budget in percent": {"podDisruptionBudget": {"maxUnavailable": "25%"}},
     "strict spread": {"topologySpread": {"whenUnsatisfiable": "DoNotSchedule"}},
@@ -169,6 +180,7 @@ def _everything() -> Object:
         "service monitor",
         "rules",
         "dashboards",
+        "traces",
     ):
         at_once = merged(at_once, CHANGES[name])
     return merged(at_once, {"api": {"hpa": {"enabled": True}}})
@@ -331,6 +343,15 @@ def test_every_setting_of_the_chart_can_be_read_by_the_relay(rendered: dict[str,
     assert len(settings["data"]) == 9
     for name, text in settings["data"].items():
         read[name](text)
+    addresses = {
+        environment(container).get("RELAY_REDIS_URL", "redis://a-secret-holds-it")
+        for objects in rendered.values()
+        for _, pod in pods(objects)
+        for container in pod["spec"]["containers"]
+    }
+    assert len(addresses) > 3
+    for address in addresses:
+        read["RELAY_REDIS_URL"](address)
 
 
 def test_only_the_api_and_the_jobs_hold_the_admin_token(objects: list[Object]) -> None:
@@ -470,7 +491,10 @@ def test_keda_looks_at_what_moves_or_at_the_queue(rendered: dict[str, list[Objec
         each["metadata"]["name"]: each["spec"]["triggers"][0]
         for each in kind(rendered["keda by metrics"], "ScaledObject")
     }
-    assert "relay_queue_jobs" in by_metrics["r-clopos-relay-poll"]["metadata"]["query"]
+    poll = by_metrics["r-clopos-relay-poll"]
+    assert 'relay_overdue_seconds{queue="poll"}' in poll["metadata"]["query"]
+    assert (poll["metricType"], poll["metadata"]["threshold"]) == ("Value", "5")
+    assert by_metrics["r-clopos-relay-deliver"]["metricType"] == "AverageValue"
     assert "relay_backlog_deliveries" in by_metrics["r-clopos-relay-deliver"]["metadata"]["query"]
     by_queue = {
         each["metadata"]["name"]: each["spec"]["triggers"][0]
@@ -518,6 +542,19 @@ def test_the_job_applies_the_yaml_with_the_secrets_it_names(rendered: dict[str, 
     (elsewhere,) = kind(rendered["apply from elsewhere, pruning"], "Job")
     (container,) = elsewhere["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["apply", "/etc/clopos-relay/apply/all.yaml", "--prune"]
+
+
+def test_traces_are_sent_where_the_values_say_and_let_through(rendered: dict[str, list[Object]]) -> None:
+    for pod in by_component(rendered["traces, with a policy"]).values():
+        (container,) = pod["spec"]["template"]["spec"]["containers"]
+        assert environment(container)["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.monitoring:4318"
+    (policy,) = (
+        each
+        for each in kind(rendered["traces, with a policy"], "NetworkPolicy")
+        if each["metadata"]["name"].endswith("-tracing")
+    )
+    (egress,) = policy["spec"]["egress"]
+    assert egress == {"to": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": 4318}]}
 
 
 def test_neither_metrics_nor_probes_are_let_in_from_outside(rendered: dict[str, list[Object]]) -> None:

@@ -107,6 +107,10 @@ securityContext:
   value: /run/secrets/clopos-relay/metrics-token
 {{- end }}
 {{- end }}
+{{- with .root.Values.tracing.endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
 {{- with .root.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
