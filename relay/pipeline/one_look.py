@@ -27,6 +27,8 @@ from relay.store.venues import Claim, Noted
 
 AFTER_REDIS_FAILED_MS = 1_000
 AFTER_OUR_FAULT_MS = 30_000
+EVENTS_NAMED = 50
+"""So many events a line of the log names; the log of events has them all."""
 CAREFUL_AFTER = 2
 """Owners in a row that died: from then on the next one takes care."""
 DEADLY_AFTER = 3
@@ -122,11 +124,11 @@ class Observer:
             turn = failed(self._book.brand, state, failure, now_ms=self._book.now_ms(), draw=self._ctx.draw())
         except RedisError as failure:
             state.retry_ms = self._book.now_ms() + AFTER_REDIS_FAILED_MS
-            self._complain("look not committed", "warning", target, failure)
+            self._complain("look not committed", "warning", target, tally, failure)
             return None
         except Exception as failure:  # noqa: BLE001  the outer edge of one venue
             state.retry_ms = self._book.now_ms() + AFTER_OUR_FAULT_MS
-            self._complain("look failed", "error", target, failure)
+            self._complain("look failed", "error", target, tally, failure)
             return None
         else:
             turn = went_well(self._book.brand, state)
@@ -155,13 +157,14 @@ class Observer:
             memories=target.memories,
         )
 
-    def _complain(self, event: str, level: logs.Level, target: Target, failure: Exception) -> None:
+    def _complain(self, event: str, level: logs.Level, target: Target, tally: Tally, failure: Exception) -> None:
         logs.event(
             event,
             level=level,
             brand=self._claim.brand,
             venue_id=target.venue_id,
             feed=target.source.feed.value,
+            event_ids=_event_ids(tally),
             exc=failure,
         )
 
@@ -188,6 +191,7 @@ class Observer:
             rows=tally.rows,
             known=tally.known,
             events=len(tally.events),
+            event_ids=_event_ids(tally),
             silent=tally.silent,
             conflicts=tally.conflicts,
             set_aside=len(tally.bad),
@@ -233,3 +237,8 @@ class Observer:
         """Hand over what was told since the last call, when looks were written down."""
         noted, self._last_note = self._last_note, None
         return noted
+
+
+def _event_ids(tally: Tally) -> list[str]:
+    """Of the events that a look has committed, also where it failed afterwards."""
+    return [event_id for _, _, event_id, _, _ in tally.events[:EVENTS_NAMED]]
