@@ -91,6 +91,9 @@ async def look_at_latest(
         if not _in_order(page.keys):
             state.unsorted_ms = now_ms
             return Pass(again=True)
+        if page.cut:
+            # What follows is unread: where the watermark stands, the next look goes that deep again.
+            return Pass(again=tally.conflicts > 0)
         times = [when for key in page.keys if (when := moment(key.updated_at)) is not None]
         if pages.end_with(page):
             break

@@ -105,11 +105,13 @@ class Taken:
         keys: of its readable rows, in order.
         rows: how many it had, readable or not.
         changed: whether any row was not as known.
+        cut: it came empty, and Clopos says that there are rows that far down: nothing is to be concluded from it.
     """
 
     keys: list[RowKey]
     rows: int
     changed: bool
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,10 +179,12 @@ class Reader:
             raise PageUnreadable(f"Clopos says that there are {page.total} rows, and sends none.", reason="empty_page")
         tally.total = page.total if page.total is not None else tally.total
         count = len(page.rows) + len(page.bad_rows)
+        cut = not count and (page.total or 0) > (int(dict(params).get("page", "1")) - 1) * limit > 0
         if self.memories is not None:
-            return await self._take_all(page.rows, page.bad_rows, started=started, rules=rules, tally=tally)
+            taken = await self._take_all(page.rows, page.bad_rows, started=started, rules=rules, tally=tally)
+            return replace(taken, cut=cut)
         found = await self._take(page.rows, page.bad_rows, started=started, rules=rules, tally=tally)
-        return Taken(found.keys, count, bool(found.proposals))
+        return Taken(found.keys, count, bool(found.proposals), cut)
 
     async def _take_all(
         self, rows: Sequence[RawRow], bad: Sequence[BadRow], *, started: int, rules: Rules, tally: Tally

@@ -100,6 +100,8 @@ async def _read_window(
             grant=grant if number == 1 else None,
         )
         ended = pages.end_with(page)
+        if page.cut:
+            return compared  # not to its end
         if not page.rows or (compared.lowest is None and tally.is_whole):
             compared.complete, compared.lowest = True, min((key.id for key in page.keys), default=compared.lowest)
             return compared

@@ -302,6 +302,32 @@ async def test_an_empty_page_of_a_list_that_is_not_empty_is_no_conclusion(redis:
         assert [event["type"] for event in events if event["type"].startswith("order")] == ["order.created"]
 
 
+async def test_the_watermark_stays_where_a_later_page_comes_empty_of_a_list_that_goes_on(
+    redis: Redis, redis_url: str
+) -> None:
+    async with rigged(redis, redis_url, **FAST, reconcile_ms=3_600_000) as rig:
+        await rig.brand(venues=(1,))
+        async with rig.polling():
+            before = (await rig.looked(1)).venues[1].orders.mark
+        await rig.fault("empty-list", path="/orders", query="page=2")
+        for _ in range(60):
+            await rig.tell("POST", ORDERS)
+        async with rig.polling():
+
+            async def struck() -> bool:
+                return bool((await rig.control.request("GET", "/faults")).json()["faults"][0]["struck"] >= 3)
+
+            await rig.until(struck)
+            assert (await rig.found()).venues[1].orders.mark == before
+            await rig.tell("DELETE", "/faults")
+            await rig.got(60)
+
+            async def moved() -> bool:
+                return (await rig.found()).venues[1].orders.mark > before
+
+            await rig.until(moved)
+
+
 async def test_where_the_sort_is_not_honoured_the_brands_state_says_so(redis: Redis, redis_url: str) -> None:
     async with rigged(redis, redis_url, **FAST) as rig:
         await rig.tell("PUT", "/switches", ignore_sort=True)
