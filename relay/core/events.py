@@ -1,7 +1,6 @@
 """What an event is once it is committed, and the webhook body it becomes."""
 
-from dataclasses import dataclass, field
-
+import msgspec
 import orjson
 
 from relay.core.drafts import Draft, Origin, draft, event_id
@@ -45,8 +44,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """An event of the log.
 
     Attributes:
@@ -67,8 +65,11 @@ class StoredEvent:
     sequence: int
     previous_sequence: int | None
     timestamp_ms: int
-    data: bytes = field(repr=False)
-    raw: bytes | None = field(repr=False, default=None)
+    data: bytes
+    raw: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"StoredEvent({self.position}, {self.id}, {self.type}, {self.brand}, {self.venue_id}, {self.subject})"
 
 
 def committed(

@@ -8,6 +8,7 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
 from aiohttp import ClientConnectionError, ClientError
 from aiohttp.http import HttpProcessingError
 
@@ -44,8 +45,7 @@ _UNSHOWN: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\
 """Control characters, and those that turn the direction of text."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundRequest:
+class OutboundRequest(msgspec.Struct, frozen=True, gc=False):
     """One request to a partner.
 
     Attributes:
@@ -61,8 +61,7 @@ class OutboundRequest:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """How one request ended.
 
     Attributes:

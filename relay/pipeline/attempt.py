@@ -1,9 +1,10 @@
 """How is one delivery attempted, and what does its end mean for it?"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+import msgspec
 
 from relay.core import signing
 from relay.core.buckets import DURATION_MS, LATENCY_MS, bucket_of
@@ -24,8 +25,7 @@ DELIVERED, RETRY, DEAD, EXPIRED, DISCARDED, BACK = "d", "r", "x", "e", "c", "b"
 LONGEST_OUR_FAULT_WAIT_MS: Final = 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True, gc=False):
     """One delivery whose turn it is.
 
     Attributes:
@@ -44,8 +44,7 @@ class Head:
         return self.record.attempts + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(msgspec.Struct, frozen=True, gc=False):
     """An attempt that has ended."""
 
     head: Head

@@ -9,6 +9,7 @@ import asyncio
 from typing import Final
 
 from relay import logs
+from relay.pipeline.ahead import AHEAD_S
 from relay.pipeline.deliver_context import LINGER_S, DeliverContext
 from relay.pipeline.in_hand import InHand
 from relay.pipeline.lane_book import LaneBook, RedisClock
@@ -40,11 +41,12 @@ class _Shift:
         self._ctx = ctx
         self._owner = owner
         self._stop = stop
-        self._places = places
         self._now_s = asyncio.get_running_loop().time
         self._turn_due = asyncio.Event()
         self._book = LaneBook(RedisClock(self._now_s))
-        self._hand = InHand(ctx, now_ms=self._book.clock.now_ms, turn_due=self._turn_due, moved=self._book.moved)
+        self._hand = InHand(
+            ctx, places=places, now_ms=self._book.clock.now_ms, turn_due=self._turn_due, moved=self._book.moved
+        )
         self._turns = Turns(ctx, self._book, self._hand, owner=owner)
         self._idle_since_s: float | None = None
         self._eased_s: float | None = None
@@ -67,8 +69,9 @@ class _Shift:
         self._turn_due.clear()
         self._look_at_stop()
         closing = self._book.closing
+        self._hand.give_up_late(closing=closing)
         try:
-            worked = await self._turns.take_one(0 if closing else self._hand.room(self._places))
+            worked = await self._turns.take_one(0 if closing else self._hand.demand())
         except RedisError as error:
             end_if_cancelled(error)
             logs.event("deliver turn failed", level="warning", exc=error, lanes=len(self._book.lanes))
@@ -110,7 +113,9 @@ class _Shift:
         if self._idle_since_s is not None:
             waits = [self._idle_since_s + self._ctx.linger_s - self._now_s()]
         # Where there is no room, an attempt that ends makes some: what is due can wait for that.
-        due_ms = self._turns.next_due_ms if self._hand.room(self._places) > 0 else None
+        due_ms = self._turns.next_due_ms if self._hand.room() > 0 else None
+        if self._hand.has_ahead:
+            waits.append(AHEAD_S)
         waits += [(at_ms - now_ms) / 1000 for at_ms in (due_ms, self._book.next_timer_ms) if at_ms is not None]
         return max(0.001, min(waits))
 

@@ -6,8 +6,10 @@ that goes, too. Identity and status stay.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from relay import logs
 from relay.clopos.feeds import ORDERS

@@ -1,4 +1,4 @@
-"""What has a shift in hand?  Attempts under way, and how those that have ended are to be settled."""
+"""What has a shift in hand?  Attempts under way, heads that wait for a place, and ends that are to be settled."""
 
 import asyncio
 from collections import deque
@@ -10,6 +10,7 @@ from relay import logs, traces
 from relay.core import breaker
 from relay.core.outcomes import Failure, StatusClass, classify
 from relay.egress.sender import Attempt
+from relay.pipeline.ahead import Ahead
 from relay.pipeline.attempt import BACK, Head, Tried, attempt, settlement, unsent
 from relay.pipeline.deliver_context import DeliverContext
 from relay.pipeline.endpoints import Endpoint
@@ -62,6 +63,7 @@ class InHand:
         self,
         ctx: DeliverContext,
         *,
+        places: int,
         now_ms: Callable[[], int],
         turn_due: asyncio.Event,
         moved: Callable[[LaneRun], None],
@@ -70,11 +72,13 @@ class InHand:
 
         Args:
             ctx: the parts.
+            places: attempts at once.
             now_ms: Redis' time.
             turn_due: set when ends should be settled.
             moved: told of each lane of which something ended.
         """
         self._ctx = ctx
+        self._places = places
         self._now_ms = now_ms
         self._turn_due = turn_due
         self._moved = moved
@@ -82,6 +86,8 @@ class InHand:
         self._tasks: set[asyncio.Task[None]] = set()
         self._oldest: deque[_Flight] = deque()
         self._ended: dict[LaneRun, list[Settlement]] = {}
+        self._ahead = Ahead()
+        self._landed = 0
         self._timer: asyncio.TimerHandle | None = None
         self._in_flight = 0
         self._slow = 0
@@ -90,15 +96,20 @@ class InHand:
 
     @property
     def empty(self) -> bool:
-        """Nothing under way, nothing to settle."""
-        return not self._tasks and not self.waiting
+        """Nothing under way, nothing that waits, nothing to settle."""
+        return not self._tasks and not self.waiting and not self._ahead.count
 
     @property
     def in_flight(self) -> int:
         """Attempts under way."""
         return self._in_flight
 
-    def room(self, places: int) -> int:
+    @property
+    def has_ahead(self) -> bool:
+        """Whether heads wait for a place."""
+        return self._ahead.count > 0
+
+    def room(self) -> int:
         """How many more may begin; those that are slow take no place, up to a bound."""
         young_s = self._loop.time() - SLOW_S
         while self._oldest and (self._oldest[0].over or self._oldest[0].started_s < young_s):
@@ -106,19 +117,57 @@ class InHand:
             if not flight.over:
                 flight.slow = True
                 self._slow += 1
-        return min(places - (self._in_flight - self._slow), SLOW_SHARE * places - self._in_flight)
+        return min(self._places - (self._in_flight - self._slow), SLOW_SHARE * self._places - self._in_flight)
+
+    def demand(self) -> int:
+        """How many heads to ask for: places that are free, and those that will be by the time they come."""
+        return max(self.room(), 0) + max(min(self._landed, self._places) - self._ahead.count, 0)
+
+    def asked(self) -> None:
+        """Heads were asked for: count anew how many places become free."""
+        self._landed = 0
 
     def fits(self, size_bytes: int) -> bool:
         """Whether a body of that size may be added to those under way."""
         return not self._bytes or self._bytes + size_bytes <= MOST_BYTES
 
     def begin(self, lane: LaneRun, endpoint: Endpoint, head: Head) -> None:
-        """Begin an attempt."""
+        """Begin an attempt, now or as soon as there is a place for it."""
+        self._bytes += len(head.body or b"")
+        if lane.has_place and not lane.waiting and self.room() > 0:
+            self._start(lane, endpoint, head)
+        else:
+            self._ahead.put(lane, head, now_s=self._loop.time())
+
+    def begin_more(self) -> None:
+        """Begin what waits, as far as there are places, each lane in its turn."""
+        while (lane := self._ahead.next_lane()) is not None and self.room() > 0:
+            endpoint = self._ctx.endpoints.get(lane.subscription_id)
+            if endpoint is None or not lane.may_begin(self._now_ms()):
+                self._give_up(lane)
+            elif not lane.has_place:
+                self._ahead.pass_over(lane)
+            elif (head := self._ahead.take(lane, now_s=self._loop.time())) is not None:
+                self._start(lane, endpoint, head)
+            else:
+                self._give_up(lane)
+
+    def give_up_late(self, *, closing: bool) -> None:
+        """Give back what has waited too long for a place, or all."""
+        for lane in self._ahead.lanes() if closing else self._ahead.overdue(self._loop.time()):
+            self._give_up(lane)
+
+    def _give_up(self, lane: LaneRun) -> None:
+        for head in self._ahead.give_up(lane):
+            self._bytes -= len(head.body or b"")
+            lane.hungry = True
+            self.end(lane, unsent(head.queue, head.position, head.record, verdict=BACK))
+
+    def _start(self, lane: LaneRun, endpoint: Endpoint, head: Head) -> None:
         now_ms = self._now_ms()
         probe = lane.begin(endpoint, now_ms=now_ms, timeout_ms=int(self._ctx.timeout_s * 1000))
         flight = _Flight(lane, endpoint, head, probe, self._loop.time(), now_ms)
         self._in_flight += 1
-        self._bytes += len(head.body or b"")
         self._oldest.append(flight)
         task = self._loop.create_task(self._attempt(flight))
         self._tasks.add(task)
@@ -172,6 +221,8 @@ class InHand:
             finally:
                 self._land(flight)
             self.end(lane, self._judged(flight, tried, started_at_s))
+            self._ahead.look_again(lane)
+            self.begin_more()
             _tell(flight, tried)
             if not tried.outcome.success:
                 await self._disable_if_due(lane, tried)
@@ -183,6 +234,7 @@ class InHand:
         flight.over = True
         flight.lane.in_flight -= 1
         self._in_flight -= 1
+        self._landed += 1
         self._slow -= flight.slow
         self._bytes -= len(flight.head.body or b"")
 

@@ -32,7 +32,9 @@ class LaneRun:
         fence: number of the lease.
         rate_tat_ms: state of the rate limit.
         in_flight: attempts under way.
-        busy: attempts under way, and decisions on the subscription that their ends have led to.
+        waiting: heads that wait in this process for a place.
+        lately: attempts that have ended well since heads were last asked for.
+        busy: attempts under way, heads that wait for a place, and decisions on the subscription that ends have led to.
         fruitful: something of it was begun, or ended.
         hungry: it may have heads to hand out.
         recheck_ms: when it is looked at again though it seemed empty; Redis' time, 0 for never.
@@ -50,6 +52,8 @@ class LaneRun:
     concurrency: Concurrency
     rate_tat_ms: float = 0.0
     in_flight: int = 0
+    waiting: int = 0
+    lately: int = 0
     busy: int = 0
     fruitful: bool = False
     hungry: bool = True
@@ -67,16 +71,40 @@ class LaneRun:
         if self.concurrency.ceiling != endpoint.subscription.max_concurrency:
             self.concurrency = breaker.start_concurrency(endpoint.subscription.max_concurrency)
 
+    @property
+    def has_place(self) -> bool:
+        """Whether one more attempt may be under way."""
+        return self.in_flight < self.concurrency.limit
+
+    def may_begin(self, now_ms: int) -> bool:
+        """Whether what was handed out a moment ago may still be sent."""
+        if self.lost or self.shut:
+            return False
+        if self.circuit is breaker.HEALTHY:
+            return True
+        match breaker.admit(self.circuit, now_ms=now_ms):
+            case Probe():
+                return not self.in_flight
+            case admitted:
+                return isinstance(admitted, Flow)
+
+    def ahead(self, endpoint: Endpoint) -> int:
+        """How many heads may wait here for a place: as many as ended since the last time, of a partner who is well."""
+        if endpoint.rate is not None or self.circuit is not breaker.HEALTHY:
+            return 0
+        return min(self.lately, self.concurrency.limit)
+
     def room(self, endpoint: Endpoint, *, now_ms: int, process_room: int) -> int:
-        """How many attempts may begin now; also says when to look again where the answer is none.
+        """How many heads to ask for now; also says when to look again where the answer is none.
 
         Args:
-            process_room: places left in this process; one lane gets at most half of them, so that no one's endpoint
-                keeps everybody else's waiting.
+            process_room: places left in this process, and those about to be; one lane gets at most half of them, so
+                that no one's endpoint keeps everybody else's waiting.
         """
         if self.lost or self.shut:
             return 0
-        places = min(self.concurrency.limit - self.in_flight, max(1, process_room // 2), process_room, MOST_AT_ONCE)
+        wanted = self.concurrency.limit + self.ahead(endpoint) - self.in_flight - self.waiting
+        places = min(wanted, max(1, process_room // 2), process_room, MOST_AT_ONCE)
         if places <= 0:
             self.hungry = False  # the end of an attempt makes it hungry again
             return 0
@@ -85,7 +113,7 @@ class LaneRun:
                 self.wait_until(until_ms)
                 return 0
             case Probe():
-                if self.in_flight:
+                if self.in_flight or self.waiting:
                     self.hungry = False
                     return 0
                 places = 1
@@ -98,6 +126,7 @@ class LaneRun:
                 self.dirty = True
                 self.wait_until(self.hold_ms)
             places = granted.granted
+        self.lately = 0
         return places
 
     def wait_until(self, at_ms: int) -> None:
@@ -146,6 +175,7 @@ class LaneRun:
         self.hungry = True
         before = self.circuit
         if outcome.success:
+            self.lately += 1
             if before is not breaker.HEALTHY:
                 if breaker.releases(before):
                     self.release_waiting = True

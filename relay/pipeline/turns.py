@@ -64,7 +64,7 @@ class Turns:
         """Take a turn; True when it brought or moved anything.
 
         Args:
-            room: how many attempts may begin.
+            room: how many heads to ask for.
 
         Raises:
             redis.exceptions.RedisError: what was executed is unknown; what was to be settled is settled next time.
@@ -164,6 +164,7 @@ class Turns:
         if not wanted:
             return None
         asked_s = self._now_s()
+        self._hand.asked()
 
         def undo() -> None:
             # Nobody knows what was handed out: giving the lane back makes all of it wait again.
@@ -181,6 +182,7 @@ class Turns:
             self._out.open(takings)
             for (lane, want), taken in zip(wanted, takings.lanes, strict=True):
                 self._begin(lane, want, taken)
+            self._hand.begin_more()
             return True
 
         return _Step(self._ctx.lanes.take_call([want for _, want in wanted]), done, undo)
