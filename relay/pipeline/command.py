@@ -36,6 +36,7 @@ from relay.pipeline.reading import CANCELLED, Reader, Tally
 from relay.pipeline.requests import Requests
 from relay.store.brands import Brand
 from relay.store.commands import Begun, Busy, CommandStore
+from relay.store.connection import RedisError
 from relay.store.counters import Counters
 from relay.store.documents import Stored
 from relay.store.quota import Purpose
@@ -114,9 +115,8 @@ class Ignorer:
         finally:
             # What an earlier command left unsure stays marked until it is known.
             nothing_sent = not command.sent and not again
-            await self.commands.end(brand, venue_id, order_id, caller=caller, nothing_sent=nothing_sent)
             self.requests.count(f"commands|{brand}|ignore|{outcome}")
-            await self.counters.add_fields(self.requests.drain())
+            await self._tidy_up(brand, venue_id, order_id, caller=caller, nothing_sent=nothing_sent)
             logs.event(
                 "ignore",
                 brand=brand,
@@ -128,6 +128,16 @@ class Ignorer:
                 event_ids=command.event_ids,
                 duration_ms=round((self.monotonic() - began_s) * 1000),
             )
+
+    async def _tidy_up(self, brand: str, venue_id: int, order_id: int, *, caller: str, nothing_sent: bool) -> None:
+        """Let the next command in, and count; where Redis is away, what was done is done, and its answer stands."""
+        counters = self.requests.drain()
+        try:
+            await self.commands.end(brand, venue_id, order_id, caller=caller, nothing_sent=nothing_sent)
+            await self.counters.add_fields(counters)
+        except RedisError as error:
+            self.requests.put_back(counters)
+            logs.event("command not tidied up", level="warning", exc=error, brand=brand, order_id=order_id)
 
     async def _begin(self, brand: str, venue_id: int, order_id: int, caller: str) -> Begun:
         give_up_s = self.monotonic() + BUSY_PATIENCE_S

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from relay.core.errors import ConflictError, NoAnswerError, NotFoundError, RefusedError
+from relay.store.connection import open_redis
+from relay.store.counters import Counters
 from tests.integration.polling import BRAND, Rig, rigged
 
 
@@ -153,3 +156,18 @@ async def test_a_page_read_before_the_command_and_taken_in_after_it_announces_no
         told = [event["data"]["order"]["status"] for event in events if event["subject"] == f"order/{order_id}"]
         assert told == ["pending", "cancelled", "ready"]
         assert events[3]["subject"] == f"order/{other}"
+
+
+async def test_a_command_that_was_done_is_answered_though_it_cannot_be_counted(redis: Redis, redis_url: str) -> None:
+    nowhere = open_redis("unix:///nonexistent/redis.sock")
+    async with rigged(redis, redis_url) as rig:
+        stored = await rig.brand()
+        async with rig.polling():
+            await rig.looked(1, 2)
+        order_id = await place(rig)
+        cut_off = replace(rig.ignorer, counters=Counters(nowhere))
+        assert (await cut_off.ignore(stored, order_id, venue_id=1))["status"] == "cancelled"
+        await rig.ignorer.ignore(stored, await place(rig), venue_id=1)
+        assert await puts(rig) == 2
+        counted = await Counters(redis).all()
+        assert counted["commands", BRAND, "ignore", "done"] == 2
