@@ -32,6 +32,7 @@ from relay.pipeline.subscriptions import SubscriptionLife
 from relay.pipeline.sweep import MaintainContext
 from relay.queues import Wake
 from relay.settings import Settings
+from relay.store.audit import AuditStore
 from relay.store.brands import BrandStore
 from relay.store.commands import CommandStore
 from relay.store.commit import CommitStore
@@ -341,7 +342,12 @@ def assemble(opened: Opened) -> Relay:
             allow=settings.allow_networks,
             policy=RetryPolicy(delays_s=settings.retry_schedule),
         ),
-        life=SubscriptionLife(subscriptions=stores.subscriptions, committer=committer, now_ms=chances.wall_ms),
+        life=SubscriptionLife(
+            subscriptions=stores.subscriptions,
+            committer=committer,
+            audit=AuditStore(opened.redis),
+            now_ms=chances.wall_ms,
+        ),
         replays=Replays(
             replays=stores.replays,
             log=stores.log,

@@ -7,6 +7,7 @@ from relay import logs
 from relay.core.errors import NotFoundError
 from relay.core.events import rfc3339, subscription_disabled, subscription_enabled, subscription_subject
 from relay.pipeline.commit import Committer, OperationalEvent
+from relay.store.audit import AuditStore, Entry
 from relay.store.documents import Stored, Write
 from relay.store.subscriptions import Status, Subscription, SubscriptionStore
 
@@ -19,17 +20,29 @@ def name_of(subscription: Subscription) -> str | None:
 class SubscriptionLife:
     """Changes the status of subscriptions; the one place that tells of it."""
 
-    def __init__(self, *, subscriptions: SubscriptionStore, committer: Committer, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        subscriptions: SubscriptionStore,
+        committer: Committer,
+        audit: AuditStore,
+        now_ms: Callable[[], int],
+    ) -> None:
         self._subscriptions = subscriptions
         self._committer = committer
+        self._audit = audit
         self._now_ms = now_ms
 
     async def disable(self, subscription_id: str, reason: str) -> None:
-        """Disable it: events go on queuing, nothing is sent. Doing it twice is doing it once."""
+        """Disable it, as the relay itself does: events go on queuing, nothing is sent. Twice is once."""
         try:
-            await self.set_status(subscription_id, "disabled", reason=reason)
+            before, stored, at_ms = await self._set_status(subscription_id, "disabled", reason=reason)
         except NotFoundError:
             return
+        if before.status != "disabled":
+            target = subscription_subject(subscription_id)
+            await self._audit.note(Entry(actor="system", action="subscription.disable", target=target, reason=reason))
+        await self.announce(before, stored.value, at_ms=at_ms)
 
     async def set_status(
         self, subscription_id: str, status: Status, *, reason: str | None = None, if_version: int | None = None
@@ -40,6 +53,13 @@ class SubscriptionLife:
             NotFoundError: there is no such subscription.
             VersionMismatch: it is no longer at ``if_version``.
         """
+        before, stored, at_ms = await self._set_status(subscription_id, status, reason=reason, if_version=if_version)
+        await self.announce(before, stored.value, at_ms=at_ms)
+        return stored
+
+    async def _set_status(
+        self, subscription_id: str, status: Status, *, reason: str | None, if_version: int | None = None
+    ) -> tuple[Subscription, Stored[Subscription], int]:
         at_ms = self._now_ms()
         before: list[Subscription] = []
 
@@ -50,8 +70,7 @@ class SubscriptionLife:
             return with_status(present, status, reason=reason, at_ms=at_ms)
 
         stored = await self._subscriptions.update(subscription_id, change, name_of=name_of, if_version=if_version)
-        await self.announce(before[0], stored.value, at_ms=at_ms)
-        return stored
+        return before[0], stored, at_ms
 
     async def announce(self, before: Subscription, after: Subscription, *, at_ms: int) -> None:
         """Tell who asked for it that a subscription was disabled, or is enabled again."""

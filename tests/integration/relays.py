@@ -30,6 +30,7 @@ from relay.pipeline.stop import ShiftReport, Stop
 from relay.pipeline.subscriptions import SubscriptionLife
 from relay.pipeline.sweep import TASKS, MaintainContext, maintain_shift
 from relay.store import keys
+from relay.store.audit import AuditStore
 from relay.store.brands import Brand, BrandStore
 from relay.store.commit import CommitStore
 from relay.store.deliveries import Counts, Delivery, DeliveryStore
@@ -142,7 +143,10 @@ class Parts:
             subscriptions=self.subscriptions,
             wake=self._wake,
         )
-        self.life = SubscriptionLife(subscriptions=self.subscriptions, committer=self.committer, now_ms=wall_ms)
+        self.audit = AuditStore(redis)
+        self.life = SubscriptionLife(
+            subscriptions=self.subscriptions, committer=self.committer, audit=self.audit, now_ms=wall_ms
+        )
         self.lanes = LaneStore(
             self.scripts,
             subscriptions_epoch_key=self.subscriptions.epoch_key,

@@ -169,6 +169,14 @@ async def test_a_410_is_met_once_and_others_go_on(parts: Parts) -> None:
         await parts.deliver()
         assert len(endpoint.calls) == 1
         assert await status_of(parts, subscription) == ("disabled", "the endpoint answered 410 Gone")
+        (noted,) = await parts.audit.newest(limit=10)
+        told = (noted.entry.actor, noted.entry.action, noted.entry.target, noted.entry.reason)
+        assert told == (
+            "system",
+            "subscription.disable",
+            f"subscription/{subscription.id}",
+            "the endpoint answered 410 Gone",
+        )
         await parts.life.set_status(subscription.id, "active")
         endpoint.answer = answering(200)
         await parts.deliver()
