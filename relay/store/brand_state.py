@@ -1,5 +1,6 @@
 """How is a brand doing?  The ``state`` that the admin API shows: put together from what its worker wrote down."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -10,7 +11,7 @@ from relay.store.brands import Brand
 from relay.store.documents import Stored
 from relay.store.findings import FeedState, Found, VenueState
 from relay.store.quota import Account, QuotaStore
-from relay.store.venues import PollStore
+from relay.store.venues import FULL_SHARE, PollStore
 
 FAILING_LOOKS: Final = 3
 """Failed looks in a row after which a venue's trouble is shown as the brand's error."""
@@ -39,13 +40,16 @@ class BrandStates:
         brand = stored.value
         found = await self._polls.found(brand.brand, generation=brand.generation)
         quota = await self._quota.state(Account(brand.integrator_id, brand.brand))
-        ends_ms = await self._redis.hget(keys.token(brand.brand), "ends")
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hget(keys.token(brand.brand), "ends")
+            pipe.info("memory")
+            ends_ms, memory = await pipe.execute()
         venues = _venues(brand, found)
         status = _status(brand, found, venues)
         looks = last_looks(brand, found)
         return {
             "status": status,
-            "error": _error(status, found, venues),
+            "error": _error(status, found, venues) or _stopped(status, memory),
             "since": _time(found.brand.failing_ms) if status == "failing" else None,
             "quota": {"limit": quota.limit, "remaining": quota.remaining, "resets_in": quota.resets_in_s},
             "token_expires_at": None if ends_ms is None else _time(int(ends_ms)),
@@ -116,6 +120,17 @@ def _error(status: str, found: Found, venues: dict[int, VenueState]) -> str | No
         if message is not None:
             return f"Venue {venue_id}: {message}"
     return None
+
+
+def _stopped(status: str, memory: Mapping[str, int]) -> str | None:
+    """Why nobody looks although Clopos has no part in it."""
+    limit = memory["maxmemory"]
+    if status == "disabled" or not limit or memory["used_memory"] <= FULL_SHARE * limit:
+        return None
+    return (
+        f"Redis is fuller than {FULL_SHARE:.0%}: no venue is looked at until there is room. Raise its maxmemory;"
+        " deliveries go on meanwhile."
+    )
 
 
 def _venue_error(venue: VenueState) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from relay.store import keys
+from relay.store.brand_state import BrandStates
 from relay.store.venues import FULL_SHARE
 from tests.conftest import RedisServer
 from tests.integration.polling import BRAND, Rig, rigged
@@ -32,6 +33,15 @@ async def fill(rig: Rig, share: float) -> None:
     await rig.parts.redis.config_set("maxmemory", int(used / share))
 
 
+async def error(rig: Rig) -> str | None:
+    """What the brand's state says."""
+    stored = await rig.parts.brands.get(BRAND)
+    assert stored is not None
+    state = await BrandStates(rig.parts.redis, rig.ctx.polls, rig.ctx.quota).of(stored)
+    found: str | None = state["error"]
+    return found
+
+
 async def test_a_brand_is_left_while_redis_is_nearly_full_and_watched_again_when_it_is_not(rig: Rig) -> None:
     await rig.brand()
     async with rig.polling():
@@ -42,6 +52,10 @@ async def test_a_brand_is_left_while_redis_is_nearly_full_and_watched_again_when
             return await rig.parts.redis.hget(keys.poll_lease(BRAND), "owner") is None
 
         await rig.until(nobodys)
+        assert await error(rig) == (
+            "Redis is fuller than 85%: no venue is looked at until there is room. Raise its maxmemory; deliveries go on"
+            " meanwhile."
+        )
         await rig.tell("POST", "/brands/openapitest/venues/1/orders")
         await rig.parts.redis.zadd(keys.POLLS_DUE, {BRAND: 0})
 
@@ -51,6 +65,7 @@ async def test_a_brand_is_left_while_redis_is_nearly_full_and_watched_again_when
         await rig.until(put_off)
         assert await rig.events() == []
     await rig.parts.redis.config_set("maxmemory", 0)
+    assert await error(rig) is None
     await rig.parts.redis.zadd(keys.POLLS_DUE, {BRAND: 0})
     async with rig.polling():
         (event,) = await rig.got(1)
