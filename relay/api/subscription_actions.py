@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from typing import Final
 
+from relay import logs
 from relay.api.fields import seconds
 from relay.api.operations import PARTNERS, Call, Nothing, Operation, Reply, Rfc3339
 from relay.api.problems import ProblemError, invalid
@@ -147,6 +148,18 @@ async def test(call: Call) -> Reply:
         Head("", 0, FRESH, event),
         wall_s=lambda: services.now_ms() / 1000,
         timeout_s=services.attempt_timeout_s,
+    )
+    logs.event(
+        "attempt",
+        subscription=present.id,
+        event_id=event.id,
+        type=event.type,
+        subject=event.subject,
+        number=1,
+        status_class=tried.outcome.status_class.value,
+        status_code=tried.attempt.status_code,
+        error=tried.attempt.error,
+        duration_ms=tried.attempt.duration_ms,
     )
     return Reply(
         body=TestAnswer(
