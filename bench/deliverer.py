@@ -61,40 +61,40 @@ async def at_once(bodies: list[Body], post: Callable[[str, bytes], Awaitable[Non
     await asyncio.gather(*(one() for _ in range(IN_FLIGHT)))
 
 
-async def bare(url: str, bodies: list[Body]) -> None:
+async def bare(session: aiohttp.ClientSession, url: str, bodies: list[Body]) -> None:
     """Sign and post with the session of the HTTP client."""
     key = signing.parse_secret(SECRET)
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=IN_FLIGHT), auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-    ) as session:
 
-        async def post(event_id: str, body: bytes) -> None:
-            headers = {"content-type": "application/json", **signed(key, event_id, body)}
-            async with session.post(url, data=body, headers=headers) as response:
-                await response.read()
-                assert response.ok
+    async def post(event_id: str, body: bytes) -> None:
+        headers = {"content-type": "application/json", **signed(key, event_id, body)}
+        async with session.post(url, data=body, headers=headers) as response:
+            await response.read()
+            assert response.ok
 
-        await at_once(bodies, post)
+    await at_once(bodies, post)
 
 
-async def sender_alone(url: str, bodies: list[Body]) -> None:
+async def sender_alone(sender: Sender, url: str, bodies: list[Body]) -> None:
     """Sign and post with the relay's own sender, which is cheaper than the session."""
     key = signing.parse_secret(SECRET)
     checked = check_url(url, allow=LOOPBACK)
     assert isinstance(checked, CheckedUrl)
-    async with Sender(allow=LOOPBACK) as sender:
 
-        async def post(event_id: str, body: bytes) -> None:
-            attempt = await sender.send(OutboundRequest(checked, signed(key, event_id, body), body, 15.0))
-            assert attempt.status_code is not None
+    async def post(event_id: str, body: bytes) -> None:
+        attempt = await sender.send(OutboundRequest(checked, signed(key, event_id, body), body, 15.0))
+        assert attempt.status_code is not None
 
-        await at_once(bodies, post)
+    await at_once(bodies, post)
 
 
 class Process:
-    def __init__(self, parts: Parts, owner: str) -> None:
+    """Its clients live as long as it does, as a worker's do."""
+
+    def __init__(self, parts: Parts, owner: str, sender: Sender, session: aiohttp.ClientSession) -> None:
         self.parts = parts
         self.owner = owner
+        self.sender = sender
+        self.session = session
         self.bodies: list[Body] = []
 
     async def read_bodies(self, count: int) -> None:
@@ -115,9 +115,8 @@ class Process:
                 stop.ask()
             return 0.5
 
-        async with Sender(allow=LOOPBACK) as sender:
-            context = self.parts.context(sender, linger_s=0.0, timeout_s=15.0, draw=draw)
-            report = await deliver_shift(context, owner=self.owner, stop=stop, concurrency=PLACES)
+        context = self.parts.context(self.sender, linger_s=0.0, timeout_s=15.0, draw=draw)
+        report = await deliver_shift(context, owner=self.owner, stop=stop, concurrency=PLACES)
         return report.items
 
     async def do(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -128,9 +127,9 @@ class Process:
             case "read":
                 await self.read_bodies(order["count"])
             case "bare":
-                await bare(order["url"], self.bodies)
+                await bare(self.session, order["url"], self.bodies)
             case "sender":
-                await sender_alone(order["url"], self.bodies)
+                await sender_alone(self.sender, order["url"], self.bodies)
             case "deliver":
                 items = await self.deliver(order.get("most", 1 << 60))
         return {
@@ -145,11 +144,17 @@ async def main(redis_url: str, owner: str) -> None:
     redis, pop = open_redis(redis_url), open_redis(redis_url)
     parts = Parts(redis, pop)
     parts.vault = Vault([KEY])
-    process = Process(parts, owner)
     loop = asyncio.get_running_loop()
-    print("{}", flush=True)
-    while line := await loop.run_in_executor(None, sys.stdin.readline):
-        print(json.dumps(await process.do(json.loads(line))), flush=True)
+    async with (
+        Sender(allow=LOOPBACK) as sender,
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=IN_FLIGHT), auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        ) as session,
+    ):
+        process = Process(parts, owner, sender, session)
+        print("{}", flush=True)
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            print(json.dumps(await process.do(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":
