@@ -288,7 +288,8 @@ def show(soak: Soak, verdict: Verdict) -> None:
     print(f"requests to partners      {verdict.requests}")
     print(f"delivered again           {verdict.repeats}")
     print(f"longest delay             {verdict.longest_delay_s:.1f} s")
-    print(f"longest after a fault     {verdict.longest_after_fault_s:.1f} s")
+    print(f"  where nothing failed    {verdict.longest_untouched_s:.1f} s")
+    print(f"  from a fault on         {verdict.longest_healing_s:.1f} s")
     print("promised to be zero:")
     for name in Verdict.PROMISED:
         print(f"  {name.replace('_', ' '):<24}{getattr(verdict, name)}")

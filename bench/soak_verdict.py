@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from bench.soak_partners import Got
@@ -14,6 +15,9 @@ STATUS = {"PENDING": "pending", "RECEIVED": "accepted", "IGNORE": "cancelled", "
 BLOCKS = "▁▂▃▄▅▆▇█"
 AFTER_S = 30.0
 """A change so long after a fault is one of those that the fault may have delayed."""
+
+HEALED_S = 60.0
+"""So long after a fault all must be well again."""
 
 Subject = tuple[int, str]
 
@@ -29,7 +33,17 @@ class Happened:
 
 @dataclass(slots=True)
 class Verdict:
-    """Counts; those of ``PROMISED`` must be 0."""
+    """Counts; those of ``PROMISED`` must be 0.
+
+    Attributes:
+        repeats: deliveries that were answered with 2xx, and came again, as the answer was lost with a process.
+        pending: deliveries that were so when all should have been well.
+        strays: processes that outlived the supervisor's end, or an exit code of it that is not 0.
+        longest_delay_s: from a change to the answer of a partner who is always well.
+        longest_healing_s: the longest stretch of such a delay without a further fault.
+        longest_untouched_s: of those with no fault shortly before.
+        not_healed: stretches longer than ``HEALED_S``.
+    """
 
     changes: int = 0
     events: int = 0
@@ -44,10 +58,22 @@ class Verdict:
     dead: int = 0
     strays: int = 0
     longest_delay_s: float = 0.0
-    longest_after_fault_s: float = 0.0
+    longest_healing_s: float = 0.0
+    longest_untouched_s: float = 0.0
+    not_healed: int = 0
     examples: list[str] = field(default_factory=list)
 
-    PROMISED = ("lost", "two_bodies", "two_names", "out_of_order", "unaccounted", "pending", "dead", "strays")
+    PROMISED = (
+        "lost",
+        "two_bodies",
+        "two_names",
+        "out_of_order",
+        "unaccounted",
+        "pending",
+        "dead",
+        "strays",
+        "not_healed",
+    )
 
     @property
     def kept(self) -> bool:
@@ -134,17 +160,23 @@ def _delays(verdict: Verdict, happened: Sequence[Happened], requests: Sequence[G
             known[subject].append((got.done_s, got.event["data"]["order"]["status"]))
     later: dict[Subject, list[str]] = defaultdict(list)
     for change in reversed(happened):
-        later[change.subject].append(change.status)
-        heard = [
-            at_s for at_s, status in known[change.subject] if at_s >= change.at_s and status in later[change.subject]
-        ]
-        if not heard:
+        truths = later[change.subject]
+        truths.append(change.status)
+        heard_s = next(
+            (at_s for at_s, status in known[change.subject] if at_s >= change.at_s and status in truths), None
+        )
+        if heard_s is None:
             continue
-        delay_s = heard[0] - change.at_s
-        if any(fault_s - 1 <= heard[0] and change.at_s <= fault_s + AFTER_S for fault_s in faults_s):
-            verdict.longest_after_fault_s = max(verdict.longest_after_fault_s, delay_s)
+        verdict.longest_delay_s = max(verdict.longest_delay_s, heard_s - change.at_s)
+        faults = [fault_s for fault_s in faults_s if change.at_s - AFTER_S < fault_s < heard_s]
+        if faults:
+            # What heals is measured from the last fault on: each takes its time anew.
+            moments = [change.at_s, *(fault_s for fault_s in faults if fault_s > change.at_s), heard_s]
+            healing_s = max(end_s - start_s for start_s, end_s in pairwise(moments))
+            verdict.longest_healing_s = max(verdict.longest_healing_s, healing_s)
+            verdict.not_healed += healing_s > HEALED_S
         else:
-            verdict.longest_delay_s = max(verdict.longest_delay_s, delay_s)
+            verdict.longest_untouched_s = max(verdict.longest_untouched_s, heard_s - change.at_s)
 
 
 def sparkline(values: Sequence[float], *, width: int = 48) -> str:
