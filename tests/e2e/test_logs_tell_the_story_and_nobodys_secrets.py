@@ -151,6 +151,7 @@ async def lived(relay: Installation, spans: list[Span]) -> Scene:
         assert ignored.json()["status"] == "cancelled"
         subscription = f"/v1/subscriptions/{relay.subscription}"
         await ask("wrong token", "GET", "/v1/brands", headers={"authorization": f"Bearer {WRONG_TOKEN}"})
+        await ask("sign-in", "POST", "/ui/sign-in", data={"token": WRONG_TOKEN})
         await ask("not JSON", "POST", "/v1/brands", content=f'{{"client_secret": "{WRONG_SECRET}"')
         bad = {"brand": BRAND, "client_secret": [WRONG_SECRET], "integrator_id": INTEGRATOR_ID}
         await ask("wrong values", "POST", "/v1/brands", json=bad)
@@ -301,9 +302,14 @@ async def test_a_command_is_joined_to_its_request_and_its_event(scene: Scene) ->
     assert scene.lines("attempt", event_id=event_id)
 
 
+async def test_a_form_of_the_page_has_its_line_too(scene: Scene) -> None:
+    (line,) = scene.lines("page", request=scene.ids["sign-in"])
+    assert (line["method"], line["path"], line["client"]) == ("POST", "/ui/sign-in", "127.0.0.1")
+
+
 async def test_each_request_has_its_line_and_its_answer_the_id_of_it(scene: Scene) -> None:
     logged = {line["request"]: line for line in scene.lines("request")}
-    for what, request_id in scene.ids.items():
+    for what, request_id in (each for each in scene.ids.items() if each[0] != "sign-in"):
         assert logged[request_id].keys() >= {"operation", "status", "duration_ms", "caller", "client"}, what
     assert logged[scene.ids["wrong token"]]["status"] == 401
     assert logged[scene.ids["beyond"]]["caller"].startswith("key_")

@@ -85,7 +85,7 @@ async def _sign_in(site: Site, request: Request, form: Form) -> Response:
     except ProblemError as problem:
         if problem.kind.code != "unauthorized":
             raise
-        logs.event("sign-in refused", level="warning", address=address_of(request))
+        logs.event("sign-in refused", level="warning", client=address_of(request))
         hint = next((hint for start, hint in _LOOK_ALIKES.items() if token.lower().startswith(start)), _WRONG)
         return _page(request, onward, fault=hint if token else "Enter a token.", status=401)
     await site.operations.trail.done(SIGNING_IN, principal, request, None, ())

@@ -1,6 +1,7 @@
 """What is one request of a page?  Who makes it, what it may ask for, and how it is answered, whatever happens."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from relay import logs
+from relay.api.dispatch import address_of
 from relay.api.operations import DEADLINE_S
 from relay.api.problems import ProblemError, translate
 from relay.api.services import Services
@@ -187,14 +189,25 @@ def acting(site: Site, act: Act) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def guarded(request: Request, make: Callable[[], Awaitable[Response]]) -> Response:
-    """Answer, whatever happens: the outer edge of one request."""
+    """Answer, whatever happens, and write its line: the outer edge of one request."""
+    started_s = time.perf_counter()
     try:
-        return await make()
+        response = await make()
     except Exception as error:  # noqa: BLE001  (the outer edge of one request: the rest goes on)
         translated = translate(error)
         if translated.ours:
             logs.event("page failed", level="error", exc=error, request=request.scope.get("relay.request_id"))
-        return _problem(request, translated.problem)
+        response = _problem(request, translated.problem)
+    logs.event(
+        "page",
+        level="debug" if request.method == "GET" else "info",
+        method=request.method,
+        path=request.url.path,
+        status=response.status_code,
+        duration_ms=round((time.perf_counter() - started_s) * 1000),
+        client=address_of(request),
+    )
+    return response
 
 
 def refusal(problem: ProblemError) -> Notice:
