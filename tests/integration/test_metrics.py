@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay import __version__
 from relay.core.buckets import DURATION_MS
+from relay.core.outcomes import StatusClass
 from relay.metrics import TABLE
 from relay.store import keys
 from relay.store.counters import Counters, observation
@@ -182,6 +184,19 @@ async def test_counts_from_outside_scripts_are_added_up(api: Api) -> None:
     assert value(found, "relay_poll_duration_seconds_bucket", le="60.0") == 1
     assert value(found, "relay_poll_duration_seconds_bucket", le="+Inf") == 2
     assert value(found, "relay_poll_duration_seconds_sum") == pytest.approx(90.03)
+
+
+async def test_a_subscription_has_no_more_series_than_the_page_says(api: Api) -> None:
+    made = (await api.subscription())["id"]
+    outcomes = ("delivered", "dead", "expired", "discarded")
+    await Counters(api.relay.redis).add(
+        [("attempts", (made, status.value), 1) for status in StatusClass]
+        + [("deliveries", (made, outcome), 1) for outcome in outcomes]
+    )
+    text = (await api.nobody.get("/metrics")).text
+    count = text.count(f'subscription="{made}"')
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert f"bounded: {count} for each subscription" in page
 
 
 async def test_whatever_a_label_holds_is_read_back_as_it_was(api: Api) -> None:
