@@ -73,12 +73,14 @@ def mutants(root: Path, modules: Sequence[str], *, seed: int, count: int) -> Ite
 
 
 def _places(tree: ast.Module) -> list[Any]:
-    annotations = {id(inner) for outer in _annotations(tree) for inner in ast.walk(outer)}
-    return [node for node in ast.walk(tree) if _can_break(node) and id(node) not in annotations]
+    left = {id(inner) for outer in _left_alone(tree) for inner in ast.walk(outer)}
+    return [node for node in ast.walk(tree) if _can_break(node) and id(node) not in left]
 
 
-def _annotations(tree: ast.Module) -> Iterator[ast.AST]:
+def _left_alone(tree: ast.Module) -> Iterator[ast.AST]:
+    """What does nothing by itself: annotations, decorators as ``dataclass(frozen=True)``."""
     for node in ast.walk(tree):
+        yield from getattr(node, "decorator_list", [])
         if isinstance(node, ast.AnnAssign):
             yield node.annotation
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
