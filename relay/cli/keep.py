@@ -76,7 +76,7 @@ _COLOURS = {"create": "green", "change": "yellow", "remove": "red"}
 @click.argument("brand", required=False)
 @as_json_option
 def check(brand: str | None, *, as_json: bool) -> None:
-    """Sign in to Clopos for one brand or all, and say in words what is wrong. Needs no running relay."""
+    """Sign in to Clopos, and say what is wrong. For one brand or all; needs no running relay."""
     from relay.clopos.check import describe
 
     findings = asyncio.run(_check(brand))
@@ -127,7 +127,7 @@ async def _check(name: str | None) -> list[Any]:
 @click.option("--forget-lost", is_flag=True, help="Disable what none of the keys opens, and forget its secrets.")
 @as_json_option
 def rekey(*, forget_lost: bool, as_json: bool) -> None:
-    """Encrypt every stored secret anew with the first of RELAY_SECRET_KEYS."""
+    """Encrypt every stored secret anew. With the first of RELAY_SECRET_KEYS."""
     from relay.store.rekey import describe
 
     done = asyncio.run(_rekey(forget_lost=forget_lost))

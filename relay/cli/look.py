@@ -71,7 +71,7 @@ def _types(_context: click.Context, _option: click.Parameter, begun: str) -> lis
 @_follow
 @as_json_option
 def brands(brand: str | None, *, follow: bool, as_json: bool) -> None:
-    """Show the brands and how they are doing, or one of them whole."""
+    """Show the brands and how they are doing. Or one of them, whole."""
     show_kept(Kept("/v1/brands", BRANDS, "QUOTA"), brand, follow=follow, as_json=as_json)
 
 
@@ -86,7 +86,7 @@ def brands(brand: str | None, *, follow: bool, as_json: bool) -> None:
 @_follow
 @as_json_option
 def subscriptions(subscription: str | None, *, follow: bool, as_json: bool) -> None:
-    """Show the subscriptions and what waits in them, or one (by id or name) whole."""
+    """Show the subscriptions and what waits in them. Or one, by id or name, whole."""
     show_kept(Kept("/v1/subscriptions", SUBSCRIPTIONS, "OLDEST"), subscription, follow=follow, as_json=as_json)
 
 
@@ -109,7 +109,7 @@ def subscriptions(subscription: str | None, *, follow: bool, as_json: bool) -> N
 @_follow
 @as_json_option
 def events(event: str | None, *, type_: str | None, limit: int, follow: bool, as_json: bool, **filters: Any) -> None:
-    """Show the log, the latest last, or one event whole with its deliveries."""
+    """Show the log of events, the latest last. Or one event, whole, with its deliveries."""
     if event is not None:
         show_one("/v1/events", event)
     else:
@@ -133,7 +133,7 @@ def events(event: str | None, *, type_: str | None, limit: int, follow: bool, as
 @_follow
 @as_json_option
 def deliveries(delivery: str | None, *, limit: int, follow: bool, as_json: bool, **filters: Any) -> None:
-    """Show deliveries, the latest last, or one whole with its attempts."""
+    """Show deliveries, the latest last. Or one, whole, with its attempts."""
     if delivery is not None:
         show_one("/v1/deliveries", delivery)
     else:
@@ -153,7 +153,7 @@ def deliveries(delivery: str | None, *, limit: int, follow: bool, as_json: bool,
 @_follow
 @as_json_option
 def dead(*, limit: int, follow: bool, as_json: bool, **filters: Any) -> None:
-    """Show deliveries that were given up; `relay replay` sends them once more."""
+    """Show deliveries that were given up. `relay replay` sends them once more."""
     filters["status"] = "dead"
     show_latest("/v1/deliveries", filters, DELIVERIES, limit=limit, follow=follow, as_json=as_json)
 
@@ -176,7 +176,7 @@ def dead(*, limit: int, follow: bool, as_json: bool, **filters: Any) -> None:
 @click.option("--wait", is_flag=True, help="Wait until all of it is queued, and show how far it is.")
 @as_json_option
 def replay(subscription: str, *, wait: bool, as_json: bool, **what: Any) -> None:
-    """Send events of the log once more to a subscription (by id or name), each subject's in order."""
+    """Send events once more to a subscription. Named by id or name; each subject's events keep their order."""
 
     async def run() -> Any:
         async with open_api() as client:

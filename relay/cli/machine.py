@@ -41,7 +41,7 @@ _concurrency = click.option(
 )
 @click.option("--verbose", is_flag=True, help="Show what the processes log, too.")
 def demo(*, verbose: bool) -> None:
-    """Run everything on this machine with a stand-in for Clopos and a partner; nothing to configure."""
+    """See it all at work, with nothing to configure. Everything runs on this machine, Clopos and a partner too."""
     from relay.demo import run_demo
 
     settings = read_settings(Role.DEMO)
@@ -63,7 +63,7 @@ def _plain(show: Callable[[str], None]) -> Callable[[str], None]:
 @_processes
 @_concurrency
 def up(processes: int, concurrency: int) -> None:
-    """Run everything on this machine: API, scheduler, workers, and a Redis unless RELAY_REDIS_URL is set."""
+    """Run a relay on this machine. API, scheduler, workers, and a Redis unless RELAY_REDIS_URL is set."""
     from relay.supervise.up import Crew, run_up
 
     settings = read_settings(Role.UP, service=True, role="up")
@@ -132,7 +132,7 @@ def _queues(_context: click.Context, _option: click.Parameter, text: str) -> tup
 @_processes
 @_concurrency
 def worker(queues: tuple[str, ...], processes: int, concurrency: int) -> None:
-    """Run workers: one process for one queue, or several that this one keeps running."""
+    """Run workers. One process for one queue, or several that this one keeps running."""
     if len(queues) * processes > 1:
         from relay.supervise.up import Crew, run_workers
 
@@ -156,7 +156,7 @@ def worker(queues: tuple[str, ...], processes: int, concurrency: int) -> None:
 )
 @click.argument("role", type=click.Choice(["worker", "scheduler"]))
 def health(role: str) -> None:
-    """Say whether the worker or the scheduler on this machine lives: exit 0, else 1. For probes."""
+    """Say whether a worker or scheduler here lives. Exit 0, else 1: for probes."""
     from workers.health import check
 
     found = check(role, data_dir=read_settings(Role.PROBE).data_dir, now_s=time.monotonic())
@@ -240,7 +240,7 @@ def sandbox(host: str, port: int, scenario: str, seed: int) -> None:
 @click.option("--forward", callback=_http_url, help="Hand each webhook to this URL and answer as it does.")
 @as_json_option
 def receive(host: str, port: int, keys: tuple[Any, ...], status: int, forward: str | None, *, as_json: bool) -> None:
-    """Receive webhooks as a partner would: verify each, print it, answer."""
+    """Receive webhooks as a partner would. Each is verified, printed, answered."""
     from relay.receive import Receiver, run
     from relay.supervise.up import listen
 

@@ -15,6 +15,7 @@ from tests.e2e.machines import Machine, free_port, machine
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTION = README.partition("\n## Five minutes to your first webhook\n")[2].partition("\n## ")[0]
+STAND_IN = "http://127.0.0.1:8090/open-api/v2"
 SECRET = re.compile(r"its secret, shown this once: (whsec_\S+)")
 
 
@@ -51,21 +52,19 @@ def test_from_nothing_to_a_webhook_that_verifies(relay: Machine, tmp_path: Path)
         assert sandbox.stdout is not None
         url = sandbox.stdout.readline().split()[-1]
         *settings, _, up = _block("sh", "relay up").split()
-        given = dict(setting.split("=", 1) for setting in settings)
-        assert given["RELAY_CLOPOS_URL"] == "http://127.0.0.1:8090/open-api/v2"
-        given["RELAY_CLOPOS_URL"] = url
-        relay.start(up, **given)
+        relay.start(up, **dict(setting.split("=", 1) for setting in settings))
         relay.until_ready()
 
         port = free_port()
-        (tmp_path / "relay.yaml").write_text(_block("yaml", "brands:").replace(":9000/", f":{port}/"))
+        file = _block("yaml", "brands:").replace(STAND_IN, url).replace(":9000/", f":{port}/")
+        (tmp_path / "relay.yaml").write_text(file)
         typed = _block("console", "relay apply")
         assert typed.startswith("$ CLOPOS_SECRET=demo-secret relay apply relay.yaml\n")
         applied = relay.run("apply", "relay.yaml", folder=tmp_path, CLOPOS_SECRET="demo-secret")
         assert applied.returncode == 0, applied.stderr
-        told = SECRET.sub("", applied.stdout).replace(f":{port}/", ":9000/")
+        told = SECRET.sub("", applied.stdout).replace(f":{port}/", ":9000/").replace(url, STAND_IN)
         assert told + applied.stderr == SECRET.sub("", typed.split("$ ")[1].partition("\n")[2])
-        checked = relay.run("check", folder=tmp_path, RELAY_CLOPOS_URL=url)
+        checked = relay.run("check", folder=tmp_path)
         assert checked.stdout.endswith("  all well\n"), checked.stderr
 
         (secret,) = SECRET.findall(applied.stdout)

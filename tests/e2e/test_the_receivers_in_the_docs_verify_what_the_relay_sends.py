@@ -85,7 +85,7 @@ async def test_it_takes_what_is_signed_and_answers_at_once(partner: Receiver, se
 async def test_it_refuses_what_somebody_else_signed(partner: Receiver, send: Send, signature: str) -> None:
     assert await send(_event(1), SIGNED[signature][2]) == 401
     assert await send(_event(1), SIGNED["v1a" if signature == "v1" else "v1"][0]) == 401
-    partner.until("refused signature")
+    partner.until("refused signature: is WEBHOOK_SECRET this subscription's?")
     assert partner.taken() == []
 
 

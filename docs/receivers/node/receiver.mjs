@@ -11,7 +11,11 @@ import http from "node:http";
 import path from "node:path";
 
 const PORT = Number(process.env.PORT ?? 9000);
-const KEYS = process.env.WEBHOOK_SECRET.split(/\s+/);
+const KEYS = (process.env.WEBHOOK_SECRET ?? "").trim().split(/\s+/);
+if (!KEYS.every((key) => /^(whsec_[\w+/=]{32,}|whpk_[\w+/=]{43,})$/.test(key))) {
+  console.error("set WEBHOOK_SECRET to the subscription's secret (whsec_…), or to its public key (whpk_…)");
+  process.exit(1);
+}
 const { RELAY_URL, RELAY_TOKEN, SUBSCRIPTION } = process.env;
 const PULL_FROM = RELAY_TOKEN && `${RELAY_URL}/v1/subscriptions/${SUBSCRIPTION}/events`;
 const PULL_EVERY_MS = 300_000;
@@ -44,7 +48,7 @@ function whyRefused(headers, body) {
     const given = Buffer.from(encoded, "base64");
     if (KEYS.some((key) => signed(key, version, given, content))) return undefined;
   }
-  return "signature";
+  return "signature: is WEBHOOK_SECRET this subscription's?";
 }
 
 // Say whether this signature is this key's.

@@ -54,7 +54,7 @@ function why_refused(string $body): ?string
             }
         }
     }
-    return 'signature';
+    return "signature: is WEBHOOK_SECRET this subscription's?";
 }
 
 /** Say whether this signature is this key's. */

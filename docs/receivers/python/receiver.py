@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import Any
 
 PORT = int(os.environ.get("PORT", "9000"))
-KEYS = os.environ["WEBHOOK_SECRET"].split()
+KEYS = os.environ.get("WEBHOOK_SECRET", "").split()
+if not KEYS or not all(re.fullmatch(r"whsec_[\w+/=]{32,}|whpk_[\w+/=]{43,}", key) for key in KEYS):
+    raise SystemExit("set WEBHOOK_SECRET to the subscription's secret (whsec_…), or to its public key (whpk_…)")
 PULL_FROM = (
     "{RELAY_URL}/v1/subscriptions/{SUBSCRIPTION}/events".format_map(os.environ) if "RELAY_TOKEN" in os.environ else None
 )
@@ -68,7 +70,7 @@ def why_refused(headers: Any, body: bytes) -> str | None:
             continue
         if any(signed(key, version, given, content) for key in KEYS):
             return None
-    return "signature"
+    return "signature: is WEBHOOK_SECRET this subscription's?"
 
 
 def signed(key: str, version: str, given: bytes, content: bytes) -> bool:
