@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -334,6 +334,24 @@ def test_pages_that_overlap_cover_everything(most: int) -> None:
     assert pages <= 1000 / most * 2 + 2
 
 
+async def stir(rig: Rig, *venue_ids: int) -> int:
+    """Place orders until a look, and not the full compare, was the first to see one in each venue; how many events."""
+    began = datetime.now(UTC) - timedelta(seconds=2)
+    placed = 0
+
+    async def seen() -> bool:
+        nonlocal placed
+        for venue_id in venue_ids:
+            await rig.tell("POST", f"/brands/{BRAND}/venues/{venue_id}/orders")
+            placed += 1
+        await rig.got(placed)
+        marks = [venue.orders.mark for venue in (await rig.found()).venues.values()]
+        return all(mark and datetime.fromisoformat(mark) > began for mark in marks)
+
+    await rig.until(seen)
+    return placed
+
+
 async def test_one_list_that_covers_all_venues_is_found_out_and_used(redis: Redis, redis_url: str) -> None:
     async with rigged(redis, redis_url, **FAST) as rig:
         await rig.tell("PUT", "/switches", list_scope="all_venues")
@@ -342,9 +360,7 @@ async def test_one_list_that_covers_all_venues_is_found_out_and_used(redis: Redi
         await rig.brand(poll_stations=False)
         async with rig.polling():
             await rig.looked(*range(1, 11))
-            for venue_id in range(1, 11):
-                await rig.tell("POST", f"/brands/{BRAND}/venues/{venue_id}/orders")
-            await rig.got(10)
+            before = await stir(rig, *range(1, 11))
             # So far nothing had moved in most venues: it is tried again when something has.
             found = await rig.found()
             found.brand.whole, found.brand.whole_ms = None, 0
@@ -354,12 +370,19 @@ async def test_one_list_that_covers_all_venues_is_found_out_and_used(redis: Redi
             async def used() -> bool:
                 return bool((await rig.found()).brand.whole)
 
+            async def alone() -> bool:
+                """Whether the looks at single venues that had been begun by then are over."""
+                journal = await rig.tell("GET", "/journal?limit=10000")
+                orders = [request["venue"] for request in journal["requests"] if request["path"].endswith("/orders")]
+                return orders[-10:] == [None] * 10
+
             await rig.until(used)
+            await rig.until(alone)
             await rig.tell("DELETE", "/journal")
             for venue_id in range(1, 11):
                 await rig.tell("POST", f"/brands/{BRAND}/venues/{venue_id}/orders")
-            events = await rig.got(20)
-            assert sorted(event["venue_id"] for event in events[10:]) == list(range(1, 11))
+            events = await rig.got(before + 10)
+            assert sorted(event["venue_id"] for event in events[before:]) == list(range(1, 11))
             journal = await rig.tell("GET", "/journal?limit=10000")
             orders = [request for request in journal["requests"] if request["path"].endswith("/orders")]
             assert {request["venue"] for request in orders} == {None}
@@ -375,9 +398,7 @@ async def test_a_list_of_one_venue_only_is_not_taken_for_one_of_all(redis: Redis
         await rig.brand(poll_stations=False)
         async with rig.polling():
             await rig.looked(1, 2)
-            for venue_id in (1, 2):
-                await rig.tell("POST", f"/brands/{BRAND}/venues/{venue_id}/orders")
-            await rig.got(2)
+            await stir(rig, 1, 2)
             found = await rig.found()
             found.brand.whole, found.brand.whole_ms = None, 0
             await redis.hset(f"relay:polls:{BRAND}:state", "b", _encoded(found.brand))
