@@ -163,7 +163,10 @@ class Installation:
         """Ask processes to stop, and wait for it; their exit codes. They are this installation's no more."""
         for name in names:
             self.processes[name].send(signal.SIGTERM)
-        return [await self.processes.pop(name).ended() for name in names]
+        codes = [await self.processes[name].ended() for name in names]
+        for name in names:
+            del self.processes[name]
+        return codes
 
     async def replace(
         self, name: str, other: str, *, unread: int | None = None, environ: Mapping[str, str] | None = None
