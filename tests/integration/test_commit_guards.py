@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from relay.store import keys
-from relay.store.commit import Fence
+from relay.store.commit import Announcement, Answer, Entry, Fence
+from relay.store.snapshots import static_head
 from tests.integration.relays import ORDERS, Parts, order
 
 URL = "http://127.0.0.1:9/hooks"
@@ -85,3 +86,20 @@ async def test_only_what_is_settled_may_be_forgotten_and_only_as_long_as_it_is(p
     assert await parts.redis.zrange(ORDERS.stem + ":gone", 0, -1) == [b"2"]
     await parts.see(order(1, "cancelled"), order(2, "accepted"))
     assert await parts.redis.zrange(ORDERS.stem + ":gone", 0, -1) == [b"1"]
+
+
+async def test_a_lane_that_cannot_be_read_is_named_to_whoever_commits(parts: Parts) -> None:
+    broken, sound = await parts.subscribe(URL), await parts.subscribe(URL)
+    await parts.redis.delete(keys.lane(broken.id))
+    await parts.redis.set(keys.lane(broken.id), "something else")
+    announcement = Announcement(
+        event_id="evt_1", static=b"packed", counter="", queue="openapitest/1/order/1", references=(broken.id, sound.id)
+    )
+    head = static_head(normalizer=1, fingerprint="00", content="11", flags="")
+    entry = Entry(entity="1", head=None, static_head=head, packed=b"", settled=False, announcement=announcement)
+    epoch, _ = await parts.subscriptions.snapshot()
+    started = await parts.snapshots.begin()
+    answer = await parts.commits.commit(ORDERS, [entry], started=started, fence=None, epoch=epoch)
+    assert isinstance(answer, Answer)
+    assert answer.corrupt_lanes == (broken.id,)
+    assert (await parts.counts(sound)).matched == 1

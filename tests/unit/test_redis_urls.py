@@ -14,7 +14,7 @@ def test_sentinels_their_name_and_the_password_of_the_servers_are_read() -> None
 def test_user_and_password_of_servers_and_of_sentinels_are_told_apart() -> None:
     found = parse_sentinels("redis+sentinel://app:one@a/relay?sentinel_username=watch&sentinel_password=t%26wo")
     assert found is not None
-    assert (found.username, found.password) == ("app", "one")
+    assert (found.username, found.password, found.db) == ("app", "one", 0)
     assert (found.sentinel_username, found.sentinel_password) == ("watch", "t&wo")
 
 
