@@ -29,6 +29,8 @@ class SubscriptionState(Answer):
     """The first failure since the last success."""
     held_until: Rfc3339 | None
     """Nothing is sent before: the partner asked for it, or its circuit is open."""
+    unverified: bool
+    """Nothing was delivered there yet, as far as is retained: whether the URL answers, or resolves, is not known."""
 
 
 class SubscriptionAnswer(Answer):
@@ -126,6 +128,7 @@ EXAMPLE: Final[dict[str, Any]] = {
         "latency_p95_ms_1h": 210.0,
         "failing_since": None,
         "held_until": None,
+        "unverified": False,
     },
 }
 EXAMPLE_WITH_SECRET: Final = {**EXAMPLE, "secret": "whsec_dGhpcyBpcyBhbiBleGFtcGxlIG9mIGEgc2VjcmV0"}

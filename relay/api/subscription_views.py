@@ -68,6 +68,7 @@ def _state(subscription: Subscription, state: LaneState) -> SubscriptionState:
         latency_p95_ms_1h=state.latency_p95_ms_1h,
         failing_since=_time(state.failing_since_ms),
         held_until=_time(state.hold_until_ms),
+        unverified=subscription.url is not None and not state.counts.delivered,
     )
 
 

@@ -399,9 +399,10 @@ async def test_a_subscription_shows_how_it_is_doing(api: Api, endpoint: Partner)
     await api.see(order(1), order(2))
     path = f"/v1/subscriptions/{made['id']}"
     waiting = (await api.admin.get(path)).json()["state"]
-    assert waiting["pending"] == 2
+    assert (waiting["pending"], waiting["unverified"]) == (2, True)
     assert waiting["oldest_pending_at"] is not None
     await api.deliver()
     done = (await api.admin.get(path)).json()["state"]
     assert (done["pending"], done["oldest_pending_at"], done["success_rate_1h"]) == (0, None, 1.0)
+    assert done["unverified"] is False
     assert done["latency_p95_ms_1h"] > 0

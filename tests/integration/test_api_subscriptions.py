@@ -45,6 +45,7 @@ async def test_a_subscription_is_made_with_a_secret_that_is_never_shown_again(ap
         "latency_p95_ms_1h": None,
         "failing_since": None,
         "held_until": None,
+        "unverified": True,
     }
     stored = await api.services.subscriptions.get(body["id"])
     assert stored is not None
@@ -162,7 +163,9 @@ async def test_a_missing_url_is_refused_and_null_is_for_pulling(api: Api) -> Non
 
 
 async def test_a_name_that_does_not_resolve_at_the_moment_is_accepted(api: Api) -> None:
-    assert (await api.subscription(url="https://not-yet.example/"))["url"] == "https://not-yet.example/"
+    made = await api.subscription(url="https://not-yet.example/")
+    assert made["url"] == "https://not-yet.example/"
+    assert made["state"]["unverified"] is True
 
 
 async def test_urls_are_stored_in_one_spelling(api: Api) -> None:
