@@ -29,8 +29,12 @@ TEMPERS = ("steady", "flaky", "slow", "sulky")
 
 @dataclass
 class Received:
-    """One request that reached a partner, which was busy with it until ``until_s``; ``status`` 0: it broke off."""
+    """One request that reached a partner, which was busy with it until ``until_s``; ``status`` 0: it broke off.
 
+    What was begun long before it arrived was held up: its process was frozen, and its lease may have ended meanwhile.
+    """
+
+    begun_s: float
     at_s: float
     until_s: float
     subscription: str
@@ -210,6 +214,7 @@ class SimulatedSender:
         if process.dead:
             raise asyncio.CancelledError
         received = Received(
+            started_s,
             loop.time(),
             loop.time() + min(wait_s, request.timeout_s),
             subscription,
