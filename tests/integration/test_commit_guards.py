@@ -103,3 +103,12 @@ async def test_a_lane_that_cannot_be_read_is_named_to_whoever_commits(parts: Par
     assert isinstance(answer, Answer)
     assert answer.corrupt_lanes == (broken.id,)
     assert (await parts.counts(sound)).matched == 1
+
+
+async def test_what_comes_into_a_lane_that_is_shut_or_held_wakes_nobody(parts: Parts) -> None:
+    paused, held = await parts.subscribe(URL, status="paused"), await parts.subscribe(URL)
+    await parts.redis.hset(keys.lane(held.id), "hold", await parts.maintenance.now_ms() + 60_000)
+    await parts.redis.delete(keys.LANES_DUE)
+    await parts.see(order(1))
+    assert await parts.redis.zrange(keys.LANES_DUE, 0, -1) == []
+    assert [(await parts.counts(each)).pending for each in (paused, held)] == [1, 1]
