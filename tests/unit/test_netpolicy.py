@@ -34,6 +34,7 @@ def refused(url: str, allow: Networks = NOWHERE) -> Refused:
         ("https://courier.example:8443/", "https://courier.example:8443/"),
         ("https://courier.example:00443/", "https://courier.example/"),
         ("https://courier.example:65535/", "https://courier.example:65535/"),
+        ("https://courier.example:1/", "https://courier.example:1/"),
         ("https://courier.example./", "https://courier.example/"),
         ("https://courier.example?key=1", "https://courier.example/?key=1"),
         ("https://courier.example?", "https://courier.example/"),
