@@ -66,6 +66,19 @@ def who_misses_guard(copy: Path, guard: Guard) -> str:
         path.write_text(sound)
 
 
+DELIVERING = frozenset({"turns", "in_hand", "lane_run", "lane_book", "handing_out", "deliver", "attempt", "lanes"})
+"""Modules that call scripts of lanes; others outside the core call those of looks and commits."""
+
+
+def asked_of_caller(module: str) -> list[list[str]]:
+    """What is run where a module that calls scripts is broken: the simulation, then tests on a real Redis."""
+    names = ("commit_guards", "poll", "poll_quirks", "reconcile")
+    if Path(module).stem in DELIVERING:
+        names = ("lane_scripts", "deliver", "deliver_endpoints", "deliver_crashes")
+    simulated = [sys.executable, "-m", "tests.simulation", f"--seeds={SEEDS // 2}"]
+    return [simulated, pytest(*(f"tests/integration/test_{name}.py" for name in names))]
+
+
 def tests_of(copy: Path, module: str) -> list[str]:
     """Unit tests that import a module; all that import its package where none does."""
     dotted = module.removesuffix(".py").replace("/", ".")
@@ -83,6 +96,8 @@ def who_misses_mutant(copy: Path, mutant: Mutant) -> str:
     sound = path.read_text()
     path.write_text(mutant.text)
     try:
+        if not mutant.module.startswith("relay/core/"):
+            return "test" if any(noticed(copy, command) for command in asked_of_caller(mutant.module)) else "NOBODY"
         return "test" if noticed(copy, pytest(*tests_of(copy, mutant.module))) else "NOBODY"
     finally:
         path.write_text(sound)
