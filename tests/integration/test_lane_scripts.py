@@ -152,6 +152,15 @@ async def test_a_settlement_that_is_repeated_settles_nothing_more(parts: Parts) 
     assert (counts.delivered, counts.pending) == (1, 1)
 
 
+async def test_garbage_in_the_place_of_counters_keeps_no_settlement_from_being_written(parts: Parts) -> None:
+    _, lane = await one_lane(parts)
+    (head,) = (await take(parts, lane)).heads
+    await parts.redis.delete(keys.COUNTERS)
+    await parts.redis.set(keys.COUNTERS, "something else")
+    assert await settle(parts, lane, ended(head, DELIVERED)) == [1]
+    assert await settle(parts, lane, ended(head, DELIVERED)) == [2]
+
+
 async def test_a_failed_attempt_that_is_settled_twice_is_counted_once(parts: Parts) -> None:
     subscription, lane = await one_lane(parts)
     (head,) = (await take(parts, lane)).heads

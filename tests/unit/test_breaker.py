@@ -106,6 +106,12 @@ def test_any_success_closes_it_at_once() -> None:
         assert closed.failing_since_ms is None
 
 
+def test_whoever_failed_before_is_released_again_once_enough_have_failed_to_open_the_circuit() -> None:
+    enough = tuple(range(FAILURES_TO_OPEN))
+    assert releases(Circuit(subjects=enough, released=enough))
+    assert not releases(Circuit(subjects=enough[1:], released=enough))
+
+
 def test_the_first_success_after_failures_releases_what_waits() -> None:
     assert releases(opened())
     assert releases(fail(HEALTHY, "order/1"))
