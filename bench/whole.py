@@ -52,8 +52,8 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(memory / 2**30),
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "python": platform.python_version(),
-        "redis": " ".join(server.split()[:3]),
-        **{name: version(name) for name in ("aiohttp", "uvloop", "redis", "hiredis", "msgspec", "orjson")},
+        "server": " ".join(server.split()[:3]),
+        "packages": {name: version(name) for name in ("aiohttp", "uvloop", "redis", "hiredis", "msgspec", "orjson")},
     }
 
 

@@ -22,7 +22,7 @@ written, fits a double exactly until the year 2109, and maps one to one to a str
 | relay:lane:{sub} | hash | owner, fence, until, gate, circuit, counters of the ledger | retention after deletion |
 | relay:lane:{sub}:ready | zset | queue -> position of its head, never tried | lane's end |
 | relay:lane:{sub}:retry | zset | queue -> due ms of its head, tried before | lane's end |
-| relay:lane:{sub}:q:{queue} | list | positions that wait, first in first out (queue: one subject, or one event) | when empty |
+| relay:lane:{sub}:q:{queue} | list | positions that wait, first in first out (queue: one subject, or one event); none where one waits that was never tried: it stands in `:ready` | when empty |
 | relay:lane:{sub}:log | stream | one entry a delivery, at the stamp it was made (b brand, p position when another) | trimmed at RELAY_RETENTION |
 | relay:lane:{sub}:dlv | hash | position -> record of a delivery that has one (absent: pending, never tried) | with its entry |
 | relay:lane:{sub}:dead | zset | position -> ms it died | with its entry |

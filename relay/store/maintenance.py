@@ -113,6 +113,12 @@ class Maintenance:
                 pipe.lrange(f"{lane}:q:{queue}", 0, -1)
             ready, retry, *found = await pipe.execute()
         return [
-            [] if first is None and again is None else [int(position) for position in positions]
+            _waiting(positions, head=first, listed=first is not None or again is not None)
             for first, again, positions in zip(ready, retry, found, strict=True)
         ]
+
+
+def _waiting(positions: Sequence[bytes], *, head: float | None, listed: bool) -> list[int]:
+    if not positions and head is not None:
+        return [abs(int(head))]  # a queue of one that was never tried stands in its score
+    return [int(position) for position in positions] if listed else []

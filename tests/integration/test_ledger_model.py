@@ -168,8 +168,8 @@ class Life:
             assert delivery.record.attempts == self.model.attempts.get(position, 0)
         lane = keys.lane(self.subscription.id)
         for number, queue in self.model.queues.items():
-            stored = await self.parts.redis.lrange(f"{lane}:q:openapitest/1/order/{number}", 0, -1)
-            assert [int(position) for position in stored] == list(queue)
+            (stored,) = await self.parts.maintenance.waiting(self.subscription.id, [f"openapitest/1/order/{number}"])
+            assert stored == list(queue)
         await self.check_heads(lane)
         assert sorted(await self.parts.deliveries.dead(self.subscription.id)) == sorted(
             position for position, state in self.model.states.items() if state is State.DEAD

@@ -132,8 +132,14 @@ for index, change in ipairs(changes) do
         else
           local queue = change.queue
           if kind == '~' then queue = queue .. '#' .. text(position) end
-          if call('RPUSH', lane.stem .. ':q:' .. queue, text(position)) == 1 then
-            call('ZADD', lane.stem .. ':ready', text(position), queue)
+          if call('RPUSHX', lane.stem .. ':q:' .. queue, text(position)) == 0 then
+            -- A queue of one that was never tried has no list: it stands in its score.
+            local head = call('ZSCORE', lane.stem .. ':ready', queue)
+            if head then
+              call('RPUSH', lane.stem .. ':q:' .. queue, (string.gsub(head, '^-', '')), text(position))
+            else
+              call('ZADD', lane.stem .. ':ready', text(position), queue)
+            end
           end
           call('XADD', lane.stem .. ':log', id, 'b', brand)
           lane.matched = lane.matched + 1

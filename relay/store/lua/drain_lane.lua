@@ -39,15 +39,17 @@ for index = 1, #found, 2 do
   end
   local list = lane .. ':q:' .. queue
   local changed = false
+  -- A queue of one that was never tried has no list: it stands in its score.
+  local alone = ARGV[8] == 'ready' and call('EXISTS', list) == 0 and format('%.0f', math.abs(score))
   if not (owned and score < 0) and (prefix == '' or string.sub(queue, 1, #prefix) == prefix) then
     while budget > 0 do
-      local position = call('LINDEX', list, 0)
+      local position = alone or call('LINDEX', list, 0)
       if not position then break end
       local record = call('HGET', lane .. ':dlv', position)
       if not may_end(position, record) then break end
       local kept = string.match(record or '', '^%a(|%d+|[^|]*|[^|]*|.*)$') or '|0|||'
       call('HSET', lane .. ':dlv', position, verdict .. kept)
-      call('LPOP', list)
+      if alone then alone = nil else call('LPOP', list) end
       ended, budget, changed = ended + 1, budget - 1, true
     end
   end

@@ -35,6 +35,16 @@ local function first_live(list)
   end
 end
 
+-- A queue of one that was never tried has no list: it stands in its score. Here it gets one.
+local function list_of(name)
+  local list = lane .. ':q:' .. name
+  if call('EXISTS', list) == 0 then
+    local score = call('ZSCORE', lane .. ':ready', name)
+    if score then call('RPUSH', list, (string.gsub(score, '^-', ''))) end
+  end
+  return list
+end
+
 if KEYS[4] ~= '' and call('LINDEX', KEYS[4], 0) ~= ARGV[9] then return { 0, {} } end
 
 local results = {}
@@ -71,14 +81,15 @@ for cursor = 9, #ARGV, 3 do
       result = 'pending'
       local queued = false
       for _, name in ipairs({ queue, (string.gsub(queue, '#%d+$', '')), queue .. '#' .. position }) do
-        queued = queued or call('LPOS', lane .. ':q:' .. name, position) ~= false
-        if call('LINDEX', lane .. ':q:' .. name, 0) == position then
+        local list = list_of(name)
+        queued = queued or call('LPOS', list, position) ~= false
+        if call('LINDEX', list, 0) == position then
           local score = tonumber(call('ZSCORE', lane .. ':retry', name) or '0')
           if score > now_ms then call('ZADD', lane .. ':retry', now_ms, name) end
         end
       end
       if not queued and ARGV[4] ~= '1' then
-        if call('RPUSH', lane .. ':q:' .. queue, position) == 1 then call('ZADD', lane .. ':ready', position, queue) end
+        if call('RPUSH', list_of(queue), position) == 1 then call('ZADD', lane .. ':ready', position, queue) end
       end
     else
       result = 'reopened'
@@ -90,7 +101,7 @@ for cursor = 9, #ARGV, 3 do
   end
   if (result == 'made' and ARGV[4] ~= '1') or result == 'reopened' then
     call('HINCRBY', lane, 'pending', 1)
-    local list = lane .. ':q:' .. queue
+    local list = list_of(queue)
     local live = ARGV[8] == '1' and first_live(list)
     if live then
       call('LINSERT', list, 'BEFORE', live, position)

@@ -25,6 +25,12 @@ end
 local function unqueue(queue, position)
   for _, name in ipairs({ queue, queue .. '#' .. position }) do
     local list = lane .. ':q:' .. name
+    -- A queue of one that was never tried has no list: it stands in its score.
+    local score = call('EXISTS', list) == 0 and call('ZSCORE', lane .. ':ready', name)
+    if score and (string.gsub(score, '^-', '')) == position then
+      call('ZREM', lane .. ':ready', name)
+      return true
+    end
     local was_head = call('LINDEX', list, 0) == position
     if call('LREM', list, 0, position) > 0 then
       if was_head then

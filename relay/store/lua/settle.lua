@@ -44,6 +44,11 @@ local function settle(sub, fence, results, note)
     for index, result in ipairs(results) do
       positions[index] = result[2]
       lists[index] = call('LRANGE', lane .. ':q:' .. result[1], 0, 1)
+      if #lists[index] == 0 then
+        -- A queue of one that was never tried has no list: it stands in its score.
+        local head = call('ZSCORE', lane .. ':ready', result[1])
+        if head then lists[index] = { (string.gsub(head, '^-', '')), alone = true } end
+      end
     end
     records = call('HMGET', lane .. ':dlv', unpack(positions))
     call('ZCARD', lane .. ':retry')
@@ -52,14 +57,20 @@ local function settle(sub, fence, results, note)
   -- What is written, gathered: one call for all deliveries of the lane where the command takes many.
   local off_ready, off_retry, on_ready, on_retry, kept, popped = {}, {}, {}, {}, {}, {}
   local lane_sums, stat_sums, counted, dead, announced = {}, {}, {}, {}, {}
-  local function advance(queue, following)
-    popped[#popped + 1] = lane .. ':q:' .. queue
+  local listed = {}
+  local function advance(queue, list)
+    if not list.alone then popped[#popped + 1] = lane .. ':q:' .. queue end
     off_retry[#off_retry + 1] = queue
-    if following then
-      on_ready[#on_ready + 1], on_ready[#on_ready + 2] = following, queue
+    if list[2] then
+      on_ready[#on_ready + 1], on_ready[#on_ready + 2] = list[2], queue
     else
       off_ready[#off_ready + 1] = queue
     end
+  end
+  local function again(queue, list, due)
+    if list.alone then listed[#listed + 1] = { lane .. ':q:' .. queue, list[1] } end
+    off_ready[#off_ready + 1] = queue
+    on_retry[#on_retry + 1], on_retry[#on_retry + 2] = format('%.0f', due), queue
   end
   for index, result in ipairs(results) do
     local queue, position, number, verdict, due, attempt, class, duration_bucket, duration_ms, latency_bucket, latency_ms,
@@ -74,14 +85,13 @@ local function settle(sub, fence, results, note)
     elseif state ~= 'p' then
       -- It has ended, and should not be here: it must not keep what comes after it waiting.
       answers[index] = 2
-      advance(queue, lists[index][2])
+      advance(queue, lists[index])
     elseif tonumber(attempts) ~= number - 1 then
       answers[index] = 2
     elseif verdict == 'b' then
       answers[index] = 1
       if due > 0 then
-        off_ready[#off_ready + 1] = queue
-        on_retry[#on_retry + 1], on_retry[#on_retry + 2] = format('%.0f', due), queue
+        again(queue, lists[index], due)
       else
         local ready, retry = call('ZSCORE', lane .. ':ready', queue), call('ZSCORE', lane .. ':retry', queue)
         if ready and tonumber(ready) < 0 then
@@ -111,8 +121,7 @@ local function settle(sub, fence, results, note)
       kept[#kept + 1] = position
       kept[#kept + 1] = (verdict == 'r' and 'p' or verdict) .. '|' .. attempts .. '|' .. made .. '|' .. replay .. '|' .. rest
       if verdict == 'r' then
-        off_ready[#off_ready + 1] = queue
-        on_retry[#on_retry + 1], on_retry[#on_retry + 2] = format('%.0f', due), queue
+        again(queue, lists[index], due)
       else
         local outcome = STATES[verdict]
         add(lane_sums, 'pending', -1)
@@ -120,7 +129,7 @@ local function settle(sub, fence, results, note)
         add(counted, 'deliveries|' .. sub .. '|' .. outcome, 1)
         if verdict == 'x' then dead[#dead + 1], dead[#dead + 2] = now_ms, position end
         if announcement ~= '' then announced[#announced + 1] = announcement end
-        advance(queue, lists[index][2])
+        advance(queue, lists[index])
       end
     end
   end
@@ -132,6 +141,7 @@ local function settle(sub, fence, results, note)
   if #dead > 0 then call('ZADD', lane .. ':dead', unpack(dead)) end
   if #kept > 0 then call('HSET', lane .. ':dlv', unpack(kept)) end
   for _, list in ipairs(popped) do call('LPOP', list) end
+  for _, list in ipairs(listed) do call('RPUSH', list[1], list[2]) end
   write(lane, lane_sums)
   if #announced > 0 then call('RPUSH', KEYS[2], unpack(announced)) end
   for field, amount in pairs(counted) do add(sums, field, amount) end
