@@ -28,6 +28,15 @@ def test_tls_is_for_servers_and_sentinels_alike_unless_said_otherwise() -> None:
     assert (servers.tls, servers.sentinel_tls) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"), [("1", True), ("true", True), ("yes", True), ("0", False), ("false", False), ("no", False)]
+)
+def test_yes_and_no_are_spelt_in_three_ways(word: str, *, meant: bool) -> None:
+    found = parse_sentinels(f"redis+sentinel://a/relay?ssl={word}")
+    assert found is not None
+    assert found.tls is meant
+
+
 def test_the_address_of_one_server_names_no_sentinels() -> None:
     assert parse_sentinels("redis://host:6379/0") is None
 
