@@ -96,11 +96,11 @@ def _can_break(node: ast.AST) -> bool:
             return type(op) in COMPARED
         case ast.BinOp(op=op):
             return type(op) in CALCULATED
-        case ast.BoolOp() | ast.If() | ast.Return(value=ast.expr()):
-            return True
+        case ast.Return(value=value):
+            return value is not None and not (isinstance(value, ast.Constant) and value.value is None)
         case ast.Constant(value=value):
             return isinstance(value, bool | int | float)
-        case ast.Expr(value=ast.Call() | ast.Await()):
+        case ast.BoolOp() | ast.If() | ast.Expr(value=ast.Call() | ast.Await()):
             return True
         case _:
             return False

@@ -169,6 +169,20 @@ def test_a_phone_that_is_a_number_is_masked_like_a_text() -> None:
     }
 
 
+def test_a_number_of_seven_digits_may_be_a_phone_one_of_six_is_none() -> None:
+    row = {
+        "id": 1,
+        "payload": {"customer": {"phone": "540-10-40"}},
+        "copy": 5401040,
+        "sum": 540104,
+        "text": "540 10 40",
+    }
+    shown = shaped(event_of(row), "customer.phone")["raw"]
+    assert (shown["copy"], shown["sum"], shown["text"]) == (None, 540104, None)
+    short = {"id": 1, "payload": {"customer": {"phone": "540104"}}, "copy": 540104}
+    assert shaped(event_of(short), "customer.phone")["raw"]["copy"] == 540104
+
+
 def test_a_short_name_is_masked_as_a_whole_value_and_not_inside_others() -> None:
     row = {"id": 1, "payload": {"customer": {"name": "Li"}}, "by": "Li", "status": "LIMBO", "city": "Lima"}
 
