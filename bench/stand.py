@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -53,12 +54,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def redis_server() -> Iterator[str]:
     """A Redis of its own, as the relay embeds it: append-only file, one socket; its URL."""
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
-        socket = Path(folder) / "redis.sock"
-        process = start(redis_command(find_redis_server(), folder=Path(folder), unix_socket=socket))
+        path = Path(folder) / "redis.sock"
+        process = start(redis_command(find_redis_server(), folder=Path(folder), unix_socket=path))
         try:
-            while not redis_answers(socket):
+            while not redis_answers(path):
                 time.sleep(0.02)
-            yield f"unix://{socket}"
+            yield f"unix://{path}"
         finally:
             process.kill()
             process.wait()
@@ -76,6 +77,13 @@ def sink() -> Iterator[str]:
         process.wait()
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens at: nobody else's scrapes come there."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
 @contextmanager
 def roles(redis_url: str, *commands: tuple[str, ...]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """The relay's own processes, as an operator runs them."""
@@ -83,7 +91,7 @@ def roles(redis_url: str, *commands: tuple[str, ...]) -> Iterator[list[subproces
         settings = {
             "RELAY_REDIS_URL": redis_url,
             "RELAY_DATA_DIR": folder,
-            "RELAY_PORT": "18099",
+            "RELAY_PORT": str(free_port()),
             "RELAY_SECRET_KEYS": KEY,
             "RELAY_ADMIN_TOKEN": TOKEN,
             "RELAY_ALLOW_NETWORKS": "127.0.0.0/8",
