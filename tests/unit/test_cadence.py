@@ -9,6 +9,7 @@ from relay.core.cadence import (
     FLOOR_S,
     MOST_OPEN,
     MOST_STATUSES,
+    WEIGH_EVERY_MS,
     Choice,
     Habits,
     OpenOrder,
@@ -163,3 +164,14 @@ def test_open_orders_are_bounded() -> None:
     venue = Outlook(rate=Rate(0, 0, NOW_MS))
     venue.learn_of(dict.fromkeys(range(MOST_OPEN + 50), "pending"), now_ms=NOW_MS)
     assert len(venue.orders) == MOST_OPEN
+
+
+def test_what_is_expected_of_a_venue_is_reckoned_anew_now_and_then_and_at_once_where_it_is_not_known() -> None:
+    habits, now_ms = Habits(), 1_770_000_000_000
+    venue = Outlook()
+    first = venue.weigh(habits, now_ms)
+    venue.orders[1] = OpenOrder("pending", now_ms)
+    assert venue.weigh(habits, now_ms + WEIGH_EVERY_MS - 1) == first
+    assert venue.weigh(habits, now_ms + WEIGH_EVERY_MS) > first
+    unknown = Outlook(weighed_ms=now_ms, orders={1: OpenOrder("pending", now_ms)})
+    assert unknown.weigh(habits, now_ms + 1) > 0
