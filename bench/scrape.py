@@ -10,6 +10,7 @@ the API's process and Redis in processor time, and how long the longest answer t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import os
 import signal
@@ -48,17 +49,14 @@ def cpu_s(pid: int) -> float:
 
 
 def wait_for_the_api() -> None:
-    """Wait until it answers."""
+    """Wait until it answers, and has read Redis."""
     deadline_s = time.monotonic() + READY_S
-    while True:
-        try:
-            scrape()
-        except OSError:
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.1)
-        else:
-            return
+    while time.monotonic() < deadline_s:
+        with contextlib.suppress(OSError):
+            if b"relay_redis_up 1.0" in scrape()[1]:
+                return
+        time.sleep(0.1)
+    raise TimeoutError("the API did not get ready")
 
 
 async def measure(subscriptions: int, events: int, scrapes: int) -> list[Figure]:

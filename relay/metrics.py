@@ -3,6 +3,7 @@
 All are for the whole installation: two API replicas export the same figures.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -329,16 +330,21 @@ _ALWAYS: Final = ("relay_redis_up", "relay_build_info")
 
 
 def _lines(row: Row, samples: Iterable[Sample]) -> Iterator[str]:
-    if not row.labels:
-        return (f"{row.name} {float(value)!r}\n" for _, value in samples)
-    form = row.name + "{" + ",".join(f'{label}="%s"' for label in row.labels) + "} %r\n"
-    return (form % (*map(_escaped, labels), float(value)) for labels, value in samples)
+    name, names = row.name, row.labels
+    return (f"{_series(name, names, labels)} {float(value)!r}\n" for labels, value in samples)
 
 
-def _escaped(value: str) -> str:
-    if "\\" in value or '"' in value or "\n" in value:
-        return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-    return value
+@functools.lru_cache(maxsize=100_000)
+def _series(name: str, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
+    """Name and labels of a line; the same ones are written with every scrape."""
+    if not names:
+        return name
+    return f"{name}{{{','.join(f'{label}={_quoted(value)}' for label, value in zip(names, labels, strict=True))}}}"
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'"{escaped}"'
 
 
 def _totals(row: Row, view: View, counted: Sequence[tuple[tuple[str, ...], int]]) -> Iterable[Sample]:

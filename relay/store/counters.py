@@ -4,6 +4,7 @@ One hash: ``name|label|label`` -> integer. Scripts that settle or commit add to 
 goes through ``Counters.add``. A histogram is one field a bucket, ``name|{index}``, and ``name|sum_ms``.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -90,10 +91,16 @@ def parse_counters(found: Mapping[bytes, bytes]) -> dict[tuple[str, ...], int]:
     counters: dict[tuple[str, ...], int] = {}
     for field, value in found.items():
         try:
-            counters[tuple(field.decode().split("|"))] = int(value)
+            counters[_parts(field)] = int(value)
         except ValueError:
             continue
     return counters
+
+
+@functools.lru_cache(maxsize=100_000)
+def _parts(field: bytes) -> tuple[str, ...]:
+    """The same fields are read with every scrape."""
+    return tuple(field.decode().split("|"))
 
 
 def _is_of_brand(field: str, brand: str) -> bool:

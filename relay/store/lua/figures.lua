@@ -9,24 +9,20 @@
 -- a minus): those never tried stand in the order of their events, so a replay's stand first and live ones last; those tried
 -- before by when they are due, and who has waited longest has the longest delays.
 
-local SAMPLE = 6
+local SAMPLE = 4
 local STAMPS_PER_MS = 2048
 local MINUS = 45
 local call = redis.call
 
 -- Calls take(name, score) with some members of a set: at both ends of those that wait, and of those in hand.
 local function sample(set, take)
-  local count = call('ZCARD', set)
-  if count == 0 then return end
-  local found
-  if count <= 3 * SAMPLE then
-    found = { call('ZRANGE', set, 0, -1, 'WITHSCORES') }
-  else
-    found = {
-      call('ZRANGEBYSCORE', set, '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, SAMPLE),
-      call('ZREVRANGEBYSCORE', set, '+inf', '(0', 'WITHSCORES', 'LIMIT', 0, SAMPLE),
-      call('ZREVRANGEBYSCORE', set, '(0', '-inf', 'WITHSCORES', 'LIMIT', 0, SAMPLE),
-    }
+  local found = { call('ZRANGE', set, 0, SAMPLE - 1, 'WITHSCORES') }
+  if #found[1] == 2 * SAMPLE then
+    found[2] = call('ZRANGE', set, -SAMPLE, -1, 'WITHSCORES')
+    if string.byte(found[1][2]) == MINUS then -- some are in hand, and stand before those that wait
+      found[3] = call('ZREVRANGEBYSCORE', set, '(0', '-inf', 'WITHSCORES', 'LIMIT', 0, SAMPLE)
+      found[4] = call('ZRANGEBYSCORE', set, '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, SAMPLE)
+    end
   end
   for _, heads in ipairs(found) do
     for at = 1, #heads, 2 do take(heads[at], heads[at + 1]) end
