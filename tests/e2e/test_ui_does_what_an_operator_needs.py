@@ -190,7 +190,7 @@ async def test_the_dead_are_retried_one_some_or_all(redis_url: str, browser: Bro
 
         await page.get_by_role("link", name="Overview").click()
         assert "4 deliveries were given up" in await page.get_by_role("main").inner_text()
-        assert "answered 500" in await page.get_by_role("main").inner_text()
+        assert "Answered 500." in await page.get_by_role("main").inner_text()
         await page.get_by_role("link", name="Retry them").click()
         assert await page.get_by_role("row").count() == 5
 
