@@ -125,7 +125,10 @@ class LaneRun:
                 self.hold_ms = int(granted.next_ms) + 1
                 self.dirty = True
                 self.wait_until(self.hold_ms)
-            places = granted.granted
+            # What waits for a place was granted before, and is not counted before it begins.
+            places = max(granted.granted - self.waiting, 0)
+            if not places and granted.granted:
+                self.hungry = False
         self.lately = 0
         return places
 

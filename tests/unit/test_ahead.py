@@ -1,10 +1,17 @@
+from relay.core.addresses import NOWHERE
 from relay.core.breaker import HEALTHY, start_concurrency
 from relay.core.deliveries import FRESH
 from relay.core.events import StoredEvent
+from relay.core.netpolicy import check_url
+from relay.core.rates import parse_rate
+from relay.core.retry import RetryPolicy
 from relay.pipeline.ahead import AHEAD_S, Ahead
 from relay.pipeline.attempt import Head
+from relay.pipeline.endpoints import Endpoint
 from relay.pipeline.lane_run import LaneRun
+from relay.store.subscriptions import ShapeSince, Subscription
 
+URL = "https://partner.example/hooks"
 EVENT = StoredEvent(1, "evt_1", "order.created", "openapitest", 1, "order/1", "poll", 1, None, 0, b"{}")
 
 
@@ -66,3 +73,39 @@ def test_a_lane_is_busy_as_long_as_something_of_it_waits() -> None:
     assert not owner.finished(0, stopping=True)
     begun(ahead, 1)
     assert (owner.waiting, owner.busy) == (0, 0)
+
+
+def endpoint(rate: str | None = None) -> Endpoint:
+    subscription = Subscription(
+        id="a",
+        url=URL,
+        event_types=("*",),
+        secrets=(),
+        shapes=(ShapeSince(position=0),),
+        created_at="2026-02-02T00:00:00.000Z",
+        updated_at="2026-02-02T00:00:00.000Z",
+    )
+    limit = None if rate is None else parse_rate(rate)
+    return Endpoint(subscription, check_url(URL, allow=NOWHERE), {}, (), RetryPolicy(delays_s=()), limit, ())
+
+
+def test_as_many_wait_as_ended_lately() -> None:
+    ahead, owner = Ahead(), lane("a")
+    owner.in_flight = 4
+    assert owner.room(endpoint(), now_ms=0, process_room=100) == 0
+    owner.hungry, owner.lately = True, 3
+    assert owner.room(endpoint(), now_ms=0, process_room=100) == 3
+    for name in ("a1", "a2", "a3"):
+        ahead.put(owner, head(name), now_s=0.0)
+    owner.hungry, owner.lately = True, 3
+    assert owner.room(endpoint(), now_ms=0, process_room=100) == 0
+
+
+def test_what_waits_for_a_place_has_used_up_its_share_of_the_rate() -> None:
+    ahead, owner = Ahead(), lane("a")
+    limited = endpoint("1/s")
+    assert owner.room(limited, now_ms=0, process_room=100) == 1
+    ahead.put(owner, head("a1"), now_s=0.0)
+    owner.hungry = True
+    assert owner.room(limited, now_ms=0, process_room=100) == 0
+    assert not owner.hungry
