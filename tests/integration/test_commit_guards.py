@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
 from relay.store import keys
 from relay.store.commit import Announcement, Answer, Entry, Fence
+from relay.store.documents import Write
 from relay.store.snapshots import static_head
+from relay.store.subscriptions import Subscription
 from tests.integration.relays import ORDERS, Parts, order
 
 URL = "http://127.0.0.1:9/hooks"
@@ -112,3 +118,23 @@ async def test_what_comes_into_a_lane_that_is_shut_or_held_wakes_nobody(parts: P
     await parts.see(order(1))
     assert await parts.redis.zrange(keys.LANES_DUE, 0, -1) == []
     assert [(await parts.counts(each)).pending for each in (paused, held)] == [1, 1]
+
+
+async def test_of_many_changes_of_one_document_at_once_none_is_lost(parts: Parts) -> None:
+    made = await parts.subscribe(URL, event_types=())
+
+    def change(number: int) -> Callable[[Subscription], Write[Subscription]]:
+        def changed(present: Subscription) -> Write[Subscription]:
+            return Write(
+                replace(present, event_types=(*present.event_types, str(number))), name=present.name, gate=None
+            )
+
+        return changed
+
+    updates = [
+        parts.subscriptions.update(made.id, change(number), name_of=lambda each: each.name) for number in range(8)
+    ]
+    await asyncio.gather(*updates)
+    stored = await parts.subscriptions.get(made.id)
+    assert stored is not None
+    assert sorted(stored.value.event_types) == [str(number) for number in range(8)]

@@ -277,6 +277,15 @@ async def test_a_paused_lane_hands_out_nothing_and_is_due_never(parts: Parts) ->
     assert len((await take(parts, heir)).heads) == 2
 
 
+async def test_a_lane_that_was_paused_while_it_was_due_is_not_claimed_and_due_no_more(parts: Parts) -> None:
+    subscription = await parts.subscribe(URL)
+    await parts.see(order(1))
+    await parts.change(subscription, opens=True, status="paused")
+    await parts.due_now(subscription)
+    assert await claim(parts) == []
+    assert await parts.redis.zscore(keys.LANES_DUE, subscription.id) is None
+
+
 async def test_a_deleted_subscription_s_owner_has_lost_its_lane(parts: Parts) -> None:
     subscription, lane = await one_lane(parts)
     (head,) = (await take(parts, lane)).heads
