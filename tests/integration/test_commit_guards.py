@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from relay.store import keys
 from relay.store.commit import Announcement, Answer, Entry, Fence
-from relay.store.documents import Write
+from relay.store.documents import VersionMismatch, Write
 from relay.store.snapshots import static_head
 from relay.store.subscriptions import Subscription
 from tests.integration.relays import ORDERS, Parts, order
@@ -138,3 +140,13 @@ async def test_of_many_changes_of_one_document_at_once_none_is_lost(parts: Parts
     stored = await parts.subscriptions.get(made.id)
     assert stored is not None
     assert sorted(stored.value.event_types) == [str(number) for number in range(8)]
+
+
+async def test_a_document_that_was_changed_since_it_was_read_is_not_deleted(parts: Parts) -> None:
+    made = await parts.subscribe(URL)
+    await parts.change(made, description="changed")
+    with pytest.raises(VersionMismatch):
+        await parts.subscriptions.delete(made.id, if_version=1)
+    assert await parts.subscriptions.get(made.id) is not None
+    assert await parts.subscriptions.delete(made.id, if_version=2)
+    assert await parts.subscriptions.get(made.id) is None
