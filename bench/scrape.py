@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.figures import Figure, parser, percentile, run
 from bench.orders import fill
-from bench.stand import READY_S, parts_on, redis_cpu_s, redis_server, roles
+from bench.stand import READY_S, free_port, parts_on, redis_cpu_s, redis_server, roles
 from relay.store.counters import Counters
 
-PORT = 18099
+PORT = free_port()
 MOST_S = 0.050
 HUNG_MOST_S = 2.0
 TICKS_A_S = os.sysconf("SC_CLK_TCK")
@@ -68,7 +68,7 @@ async def measure(subscriptions: int, events: int, scrapes: int) -> list[Figure]
                 [("attempts", (name, status), 7) for name in names for status in ("2xx", "5xx", "timeout")]
                 + [("deliveries", (name, outcome), 7) for name in names for outcome in ("delivered", "dead")]
             )
-            with roles(url, ("api",)) as (api,):
+            with roles(url, ("api",), port=PORT) as (api,):
                 await asyncio.to_thread(wait_for_the_api)
                 api_s, redis_s = cpu_s(api.pid), await redis_cpu_s(parts.redis)
                 answers = [await asyncio.to_thread(scrape) for _ in range(scrapes)]

@@ -85,13 +85,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def roles(redis_url: str, *commands: tuple[str, ...]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The relay's own processes, as an operator runs them."""
+def roles(
+    redis_url: str, *commands: tuple[str, ...], port: int | None = None
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The relay's own processes, as an operator runs them; the API at that port, or at any that is free."""
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
         settings = {
             "RELAY_REDIS_URL": redis_url,
             "RELAY_DATA_DIR": folder,
-            "RELAY_PORT": str(free_port()),
+            "RELAY_PORT": str(port or free_port()),
             "RELAY_SECRET_KEYS": KEY,
             "RELAY_ADMIN_TOKEN": TOKEN,
             "RELAY_ALLOW_NETWORKS": "127.0.0.0/8",
