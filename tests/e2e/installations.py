@@ -168,15 +168,14 @@ class Installation:
             del self.processes[name]
         return codes
 
-    async def replace(
-        self, name: str, other: str, *, unread: int | None = None, environ: Mapping[str, str] | None = None
-    ) -> int:
-        """Start another process in the place of one, which is stopped when it is at work; the exit code."""
-        (made,) = self.start(other, unread=unread, environ=environ)
+    async def replace(self, name: str, *, unread: int | None = None, environ: Mapping[str, str] | None = None) -> int:
+        """Start another process in the place of one, which is stopped once it is at work; the exit code of that one."""
+        (made,) = self.start(f"{name}-new", unread=unread, environ=environ)
         await self.at_work(made)
-        if other.startswith("api"):
+        if name == "api":
             self.port = made.port
         (code,) = await self.stop(name)
+        self.processes[name] = self.processes.pop(made.name)
         return code
 
     @contextlib.asynccontextmanager
@@ -336,7 +335,8 @@ class Installation:
         if not went_back:
             for subject, sequences in firsts.items():
                 assert all(before < after for before, after in pairwise(sequences)), f"I3: {subject}: {sequences}"
-        return Figures(len(calls), len({call.id for call in calls}))
+        attempts = {(call.id, call.headers["relay-attempt"]) for call in calls}
+        return Figures(len(calls), len({call.id for call in calls}), len(attempts))
 
 
 @dataclass(frozen=True)
@@ -345,11 +345,17 @@ class Figures:
 
     requests: int
     events: int
+    attempts: int
 
     @property
     def repeated(self) -> int:
         """Requests that brought what had been brought before."""
         return self.requests - self.events
+
+    @property
+    def unrecorded(self) -> int:
+        """Requests of attempts that nobody recorded, so that the same attempt was made again."""
+        return self.requests - self.attempts
 
 
 class Traffic:
