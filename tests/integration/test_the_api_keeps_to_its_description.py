@@ -21,6 +21,8 @@ from tests.integration.apis import ADMIN, BRAND, SUBSCRIPTION, Api, running_api
 
 SETTINGS = Path(__file__).parent.parent / "schemathesis.toml"
 
+pytestmark = pytest.mark.timeout(300)  # a quarter of a minute each, on a machine that has nothing else to do
+
 Listening = Callable[[ASGIApp], AbstractAsyncContextManager[str]]
 
 
