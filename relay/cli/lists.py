@@ -46,7 +46,7 @@ DELIVERIES: Columns = {
     "TRIES": lambda row: row["attempt_count"],
     "TYPE": lambda row: row["type"],
     "SUBJECT": lambda row: row["subject"],
-    "SUBSCRIPTION": lambda row: row["subscription"],
+    "SUBSCRIPTION": lambda row: row.get("subscription_name") or row["subscription"],
     "LAST ERROR": lambda row: row["last_error"],
     "ID": lambda row: row["id"],
 }
@@ -171,15 +171,25 @@ def show_latest(
         async with open_api() as client:
             if filters.get("subscription"):
                 filters["subscription"] = await subscription_id(client, filters["subscription"])
+            names = {} if as_json or columns is not DELIVERIES else await _names(client)
             rows = [row async for row in client.each(path, filters, at_most=limit)][::-1]
-            _print_rows(table, rows, first=True, as_json=as_json, follow=follow)
+            _print_rows(table, [_named(row, names) for row in rows], first=True, as_json=as_json, follow=follow)
             if not rows and not follow:
                 click.echo("relay: there are none like that", err=True)
             if follow:
                 async for row in _follow_list(client, path, filters, rows):
-                    _print_rows(table, [row], first=False, as_json=as_json, follow=True)
+                    _print_rows(table, [_named(row, names)], first=False, as_json=as_json, follow=True)
 
     asyncio.run(run())
+
+
+async def _names(client: Client) -> dict[str, str]:
+    """What people call each subscription."""
+    return {row["id"]: row["name"] async for row in client.each("/v1/subscriptions") if row["name"]}
+
+
+def _named(row: Row, names: Mapping[str, str]) -> Row:
+    return {**row, "subscription_name": names[row["subscription"]]} if row.get("subscription") in names else row
 
 
 async def _follow_list(

@@ -105,6 +105,8 @@ def test_deliveries_are_shown_and_one_whole_with_its_attempts(run: Run) -> None:
     whole = json.loads(run("deliveries", delivery["id"]).stdout)
     assert [attempt["status_code"] for attempt in whole["attempts"]] == [200]
     assert _json(run, "dead") == []
+    table = run("deliveries", "--limit", "1").stdout.splitlines()
+    assert table[1][table[0].index("SUBSCRIPTION") :].split()[0] == "demo"
 
 
 def test_a_replay_sends_once_more_and_is_waited_for(run: Run, demo: Machine) -> None:
