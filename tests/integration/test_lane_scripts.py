@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relay.core.deliveries import State
 from relay.pipeline.attempt import BACK, DEAD, DELIVERED, DISCARDED, EXPIRED, RETRY
 from relay.store import keys
 from relay.store.lanes import LEASE_MS, Claimed, LaneNote, Settled, Settlement, Taken, Takings, Wanted
@@ -325,3 +326,22 @@ async def test_the_counters_that_metrics_show_move_with_the_settlement(parts: Pa
     counters = await parts.redis.hgetall(keys.COUNTERS)
     assert counters[f"deliveries|{subscription.id}|delivered".encode()] == b"1"
     assert counters[f"attempts|{subscription.id}|2xx".encode()] == b"1"
+
+
+async def test_of_a_queue_only_what_is_too_old_expires_and_nothing_that_was_opened_again(parts: Parts) -> None:
+    subscription = await parts.subscribe(URL)
+    positions = [(await parts.see(order(1, status))).events[0][3] for status in ("pending", "accepted", "delivered")]
+    assert await parts.deliveries.drain(subscription.id, verdict=EXPIRED, below=positions[1]) == 1
+    assert [(await parts.of(subscription, each)).record.state for each in positions] == [
+        State.EXPIRED,
+        State.PENDING,
+        State.PENDING,
+    ]
+    await parts.deliveries.reopen(subscription.id, [(positions[0], "openapitest/1/order/1", "openapitest")])
+    assert await parts.deliveries.drain(subscription.id, verdict=EXPIRED, below=positions[2] + 1) == 2
+    assert [(await parts.of(subscription, each)).record.state for each in positions] == [
+        State.PENDING,
+        State.EXPIRED,
+        State.EXPIRED,
+    ]
+    await parts.closes(subscription)
