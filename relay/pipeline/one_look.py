@@ -1,7 +1,7 @@
 """What surrounds every look, whatever is looked at?  How it ended is taken in, logged, told, and written down.
 
-A brand whose last owners all died is looked at with care: one look at a time, each written down before it begins. One
-that has ended worker after worker is set aside for a while, so that it does not end the looks at every other brand.
+A brand whose last owners all died is looked at with care: for some minutes one look at a time, each written down
+before it begins. One that ends worker after worker is set aside for a while: it would end the looks at all brands.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ AFTER_OUR_FAULT_MS = 30_000
 EVENTS_NAMED = 50
 """So many events a line of the log names; the log of events has them all."""
 CAREFUL_AFTER = 2
-"""Owners in a row that died: from then on the next one takes care."""
+"""Owners in a row that died: from then on the next one takes care, at first."""
+CAREFUL_FOR_MS = 300_000
 DEADLY_AFTER = 3
 """Times in a row that a look was begun with care, and its worker died."""
 
@@ -65,6 +66,7 @@ class Observer:
         self._last_note: Noted | None = None
         self.count = 0
         self._careful = asyncio.Lock()
+        self._careful_until_ms = book.now_ms() + CAREFUL_FOR_MS if claim.died >= CAREFUL_AFTER else 0
 
     async def take(
         self, target: Target, tally: Tally, look: Callable[[Reader], Awaitable[Pass]], *, began_ms: int
@@ -80,7 +82,7 @@ class Observer:
         Returns:
             How it ended; None when it failed, which is taken in: nothing goes further from here.
         """
-        if self._claim.died < CAREFUL_AFTER:
+        if self._book.now_ms() >= self._careful_until_ms:
             return await self._take(target, tally, look, began_ms=began_ms)
         async with self._careful:
             return await self._take(target, tally, self._with_care(target, look), began_ms=began_ms)
