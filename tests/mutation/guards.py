@@ -98,13 +98,13 @@ GUARDS = (
         "commit",
         "if lane.owner and lane.till > now_ms then",
         "if lane.owner then",
-        ("commit_guards", "story", "poll", "lane_corruption", "ledger_model", "wake"),
+        ("late_writes", "commit_guards", "story", "poll", "lane_corruption", "ledger_model", "wake"),
     ),
     Guard(
         "commit",
         "if lane.owner and lane.till > now_ms then",
         "if false then",
-        ("commit_guards", "story", "poll", "lane_corruption", "ledger_model", "wake", "deliver"),
+        ("late_writes", "commit_guards", "story", "poll", "lane_corruption", "ledger_model", "wake", "deliver"),
     ),
     Guard(
         "commit",
@@ -263,7 +263,15 @@ GUARDS = (
     Guard(
         "token_take", "if retry > now then return token or", "if false then return token or", ("clopos_client", "quota")
     ),
-    Guard("token_keep", "if state[1] ~= ARGV[1] then return 0 end\n", "", ("clopos_client",)),
+    Guard(
+        "token_keep",
+        "if state[1] ~= ARGV[1] then return 0 end\n",
+        "",
+        (
+            "late_writes",
+            "clopos_client",
+        ),
+    ),
     Guard(
         "quota_acquire", "if mine[1] > now then return { 0, math.ceil(mine[1] - now), 'blocked' } end", "", ("quota",)
     ),
@@ -274,7 +282,13 @@ GUARDS = (
     Guard("idempotency_begin", "if known[1] ~= ARGV[1] then return { 'other', 0 } end", "", ("api_requests",)),
     Guard("idempotency_begin", "if left > 0 then return { 'running', left } end", "", ("api_requests",)),
     Guard(
-        "idempotency_end", "if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then return 0 end", "", ("api_requests",)
+        "idempotency_end",
+        "if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then return 0 end",
+        "",
+        (
+            "late_writes",
+            "api_requests",
+        ),
     ),
     Guard(
         "retire",
@@ -282,7 +296,15 @@ GUARDS = (
         "    if false then\n      stamp",
         ("retention", "ledger_model"),
     ),
-    Guard("sweep", "if holder and holder ~= ARGV[1] then", "if false then", ("wake",)),
+    Guard(
+        "sweep",
+        "if holder and holder ~= ARGV[1] then",
+        "if false then",
+        (
+            "slots",
+            "wake",
+        ),
+    ),
     Guard("slot_take", "if queued + running >= living then return 'full' end", "", ("slots",)),
     Guard("slot_start", "if call('ZSCORE', KEYS[2], ARGV[1]) then return 0 end", "", ("slots",)),
     Guard("append_log", "  if known then", "  if false then", ("the_past_of_a_subscription",)),
