@@ -1,4 +1,4 @@
-"""What ends every worker who reads it is set aside, and nothing else. A death is a cut: nothing more reaches Redis."""
+"""What ends every worker who reads it, or raises in every one, stops nothing else. A death is a cut from Redis."""
 
 from __future__ import annotations
 
@@ -118,3 +118,36 @@ async def test_a_look_that_was_taken_between_two_deaths_is_not_blamed(redis: Red
                 await rig.until(told)
             assert await traces(redis) == {}
         assert await redis.hget(keys.poll_lease(BRAND), "died") is None
+
+
+class Raising:
+    """A client that raises where it should answer for venue 2."""
+
+    def __init__(self, client: Any, error: BaseException) -> None:
+        self._client = client
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def get_page(self, *args: Any, venue_id: int | None, **options: Any) -> Any:
+        if venue_id == 2:
+            raise self._error
+        return await self._client.get_page(*args, venue_id=venue_id, **options)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RecursionError(), KeyError("…")], ids=lambda error: type(error).__name__
+)
+async def test_what_raises_in_every_look_stops_its_venue_only(
+    redis: Redis, redis_url: str, error: BaseException
+) -> None:
+    async with rigged(redis, redis_url, per_minute=6000) as rig:
+        rig.ctx = replace(rig.ctx, client=Raising(rig.ctx.client, error))  # type: ignore[arg-type]  # it is one, but for this
+        await rig.brand(poll_stations=False)
+        async with rig.polling():
+            await rig.looked(1)
+            await rig.tell("POST", ORDERS)
+            await rig.got(1)
+        venue = (await rig.found()).venues[2]
+        assert venue.orders.first_ms == 0
