@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from standardwebhooks import Webhook
 
 from tests.conftest import RedisServer
 from tests.e2e.installations import HEALED_S, ROLES, Figures, Installation, Traffic, installation
 from tests.e2e.rigs import until
-from tests.integration.relays import Call, Partner, ok, partner
+from tests.integration.relays import SECRET, Call, Partner, ok, partner
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -117,6 +118,20 @@ async def test_every_role_is_replaced_under_load_and_nothing_is_lost_or_comes_la
         scene.relay.partner.answer = ok
     assert scene.figures.unrecorded == 0
     assert scene.longest_s < LEASE_S
+
+
+async def test_a_secret_is_rotated_under_load_and_holders_of_either_verify(scene: Scene) -> None:
+    began = len(scene.relay.partner.calls)
+    async with scene.trouble():
+        async with scene.relay.api() as client:
+            path = f"/v1/subscriptions/{scene.relay.subscription}/rotate-secret"
+            rotated = await client.post(path, json={"overlap": "1h"})
+        known = len(scene.relay.partner.calls)
+        await scene.more(30)
+    for call in scene.relay.calls(began):
+        Webhook(SECRET).verify(call.body, call.headers)
+    for call in scene.relay.calls(known + 20):  # what was under way then had been signed
+        Webhook(rotated.json()["secret"]).verify(call.body, call.headers)
 
 
 def highest_descriptor(pid: int) -> int:
