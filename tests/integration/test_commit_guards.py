@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from relay.pipeline.commit import OperationalEvent, encode_announcement
 from relay.store import keys
 from relay.store.commit import Announcement, Answer, Entry, Fence
 from relay.store.documents import VersionMismatch, Write
@@ -150,3 +151,16 @@ async def test_a_document_that_was_changed_since_it_was_read_is_not_deleted(part
     assert await parts.subscriptions.get(made.id) is not None
     assert await parts.subscriptions.delete(made.id, if_version=2)
     assert await parts.subscriptions.get(made.id) is None
+
+
+async def test_an_announcement_is_committed_once_though_a_later_one_of_its_subject_came_between(parts: Parts) -> None:
+    first, second = (
+        OperationalEvent(type="relay.brand_failing", subject="brand/b", brand="b", data={"error": text}, nonce=text)
+        for text in ("one", "two")
+    )
+    listed = [encode_announcement(each) for each in (first, second)]
+    await parts.redis.rpush(keys.ANNOUNCEMENTS, *listed)
+    assert await parts.committer.operational(first, listed=listed[0])
+    assert await parts.committer.operational(second, listed=listed[1])
+    assert not await parts.committer.operational(first, listed=listed[0])  # another worker had read the list before
+    assert await events(parts) == 2

@@ -73,7 +73,7 @@ GUARDS = (
         "commit",
         "if change.announcement ~= '' and not call('LPOS', KEYS[11], change.announcement) then",
         "if false then",
-        ("deliver_endpoints", "poll_faults", "story"),
+        ("commit_guards", "deliver_endpoints", "poll_faults", "story"),
     ),
     Guard(
         "commit",

@@ -179,6 +179,8 @@ def test_a_number_of_seven_digits_may_be_a_phone_one_of_six_is_none() -> None:
     }
     shown = shaped(event_of(row), "customer.phone")["raw"]
     assert (shown["copy"], shown["sum"], shown["text"]) == (None, 540104, None)
+    number = {"id": 1, "payload": {"customer": {"phone": 5401040}}, "copy": "5401040"}
+    assert shaped(event_of(number), "customer.phone")["raw"]["copy"] is None
     short = {"id": 1, "payload": {"customer": {"phone": "540104"}}, "copy": 540104}
     assert shaped(event_of(short), "customer.phone")["raw"]["copy"] == 540104
 
