@@ -94,8 +94,8 @@ async def schedule(relay: Relay, stop: asyncio.Event, *, owner: str) -> None:
         while not stop.is_set():
             if time.monotonic() - looked_s >= LOOK_S:
                 looked_s = time.monotonic()
-                await relay.installation.look()
-                await relay.due_lists.refill()
+                if (await relay.installation.look()).since_ms:  # else there never was a brand, nor a subscription
+                    await relay.due_lists.refill()
             sweep = await relay.slots.sweep(owner, sleep_s=QUIET_S)
             sleep_s = max(sweep.sleep_ms / 1000, SHORTEST_S)
             if not sweep.mine:

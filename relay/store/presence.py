@@ -14,6 +14,8 @@ from relay.store import keys
 
 BEAT_S: Final = 10.0
 TTL_S: Final = 30
+CLOCK_EVERY: Final = 6
+"""Of so many beats one compares the clocks: they drift slowly, and each question is a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Presence:
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis  # redis-py's annotations cannot say that replies are bytes
+        self._clocks: dict[str, tuple[int, int]] = {}
 
     async def beat(self, kind: str, name: str, *, wall_ms: int | None = None, about: str = "") -> int:
         """Say that a worker lives.
@@ -44,12 +47,15 @@ class Presence:
             about: where it is, for people: host and process id.
 
         Returns:
-            By how many ms its clock is ahead of Redis'; behind: less than 0.
+            By how many ms its clock is ahead of Redis', as of the last time that was looked at; behind: less than 0.
         """
         ahead_ms = 0
         if wall_ms is not None:
-            seconds, micros = await self._redis.time()
-            ahead_ms = wall_ms - (seconds * 1000 + micros // 1000)
+            beats, ahead_ms = self._clocks.get(name, (0, 0))
+            if beats % CLOCK_EVERY == 0:
+                seconds, micros = await self._redis.time()
+                ahead_ms = wall_ms - (seconds * 1000 + micros // 1000)
+            self._clocks[name] = (beats + 1, ahead_ms)
         before = await self._redis.set(_key(kind, name), f"{ahead_ms} {about}", ex=TTL_S, get=True)
         if before is None:  # the first time, or it was away for long: it may have been taken off the list
             await self._redis.sadd(keys.workers(kind), name)
