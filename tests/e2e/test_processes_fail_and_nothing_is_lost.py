@@ -184,10 +184,10 @@ async def test_a_redis_far_away_makes_it_slower_and_nothing_twice(scene: Scene) 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as far:
         url = f"redis://127.0.0.1:{far.sockets[0].getsockname()[1]}/0?protocol=2"
         async with scene.trouble(per_s=5.0):
-            for role in ("scheduler", "poll", "deliver"):
+            for role in ("poll", "deliver"):
                 await scene.relay.replace(role, environ={"RELAY_REDIS_URL": url})
             await scene.more(20)
-            for role in ("scheduler", "poll", "deliver"):
+            for role in ("poll", "deliver"):
                 assert await scene.relay.replace(role) == 0
     assert scene.figures.unrecorded == 0
 
