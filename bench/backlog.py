@@ -92,12 +92,21 @@ async def fill_fast(parts: Parts, *, first: int, count: int) -> None:
     draw = random.Random(1)
     templates = [documented_order(number, draw) for number in range(1, 201)]
     started = await parts.snapshots.begin()
-    for start in range(first, first + count, A_CALL):
-        batch = list(entries(start, min(A_CALL, first + count - start), subscription.value.reference, templates))
+    committing: asyncio.Future[None] | None = None
+
+    async def commit(batch: list[Entry]) -> None:
         answer = await parts.commits.commit(ORDERS, batch, started=started, fence=None, epoch=epoch)
         assert isinstance(answer, Answer), answer
         assert all(result.position for result in answer.results)
-        started = await parts.snapshots.begin()
+
+    for start in range(first, first + count, A_CALL):
+        batch = list(entries(start, min(A_CALL, first + count - start), subscription.value.reference, templates))
+        if committing is not None:
+            await committing
+        committing = asyncio.ensure_future(commit(batch))
+        await asyncio.sleep(0)  # it is sent now, and Redis has it while the next is made
+    if committing is not None:
+        await committing
 
 
 async def weigh(parts: Parts, subscription_id: str) -> list[Figure]:

@@ -33,7 +33,7 @@ BENCHES: dict[str, tuple[list[str], int]] = {
     "throughput": ([], 150),
     "latency": (["--seconds", "15"], 60),
     "isolation": (["--seconds", "12"], 90),
-    "backlog": ([], 200),
+    "backlog": ([], 240),
     "scrape": ([], 60),
 }
 """Options, and seconds that it may take."""
