@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from relay.core.changes import Change
+from relay.core.events import draft
 from relay.store import keys
 from relay.store.connection import Redis
 from relay.store.idempotency import Done, IdempotencyStore, Run
@@ -48,3 +50,20 @@ async def test_what_comes_into_a_lane_whose_owner_s_lease_has_ended_wakes_somebo
     await parts.see(order(2))
     assert await parts.redis.exists(keys.wake("deliver"))
     assert not await parts.redis.exists(keys.wake("deliver", "a"))
+
+
+async def test_an_event_for_one_subscription_that_is_in_the_log_keeps_its_place(parts: Parts) -> None:
+    subscription = await parts.subscribe(URL)
+    change = Change("order.created", {"order": order(1), "previous_status": None, "changes": {}})
+    made = draft(change, brand="b", venue_id=1, subject="order/1", origin="command", previous_id=None)
+    first = await parts.log.append_for(subscription.id, [(made, 7, None)])
+    assert await parts.log.append_for(subscription.id, [(made, 7, None)]) == first
+    assert await parts.redis.xlen(keys.LOG) == 1
+
+
+async def test_a_record_that_an_attempt_has_moved_on_is_not_written_over(parts: Parts) -> None:
+    await parts.redis.hset("records", "1", "d|2||||new")
+    assert await parts.scripts.run("replace_record", ["records"], ["1", "p|1||||old", "p|1||||blank"]) == [0]
+    assert await parts.redis.hget("records", "1") == b"d|2||||new"
+    assert await parts.scripts.run("replace_record", ["records"], ["1", "d|2||||new", "d|2||||blank"]) == [1]
+    assert await parts.redis.hget("records", "1") == b"d|2||||blank"

@@ -87,7 +87,15 @@ GUARDS = (
         "sequence = now_ms",
         ("commit_guards", "story", "poll", "lane_corruption", "ledger_model"),
     ),
-    Guard("commit", "        if not sound then corrupt[#corrupt + 1] = sub end", "", ("lane_corruption",)),
+    Guard(
+        "commit",
+        "        if not sound then corrupt[#corrupt + 1] = sub end",
+        "",
+        (
+            "commit_guards",
+            "lane_corruption",
+        ),
+    ),
     Guard(
         "commit",
         "if not lane.gate and lane.hold <= now_ms then",
@@ -129,7 +137,15 @@ GUARDS = (
         "      answers[index] = 2\n",
         _LANES,
     ),
-    Guard("settle", "pcall(write, KEYS[1], sums)", "write(KEYS[1], sums)", ("lane_corruption",)),
+    Guard(
+        "settle",
+        "pcall(write, KEYS[1], sums)",
+        "write(KEYS[1], sums)",
+        (
+            "lane_scripts",
+            "lane_corruption",
+        ),
+    ),
     Guard("settle", "if verdict == 'x' then dead[#dead + 1], dead[#dead + 2] = now_ms, position end", "", _LANES),
     Guard(
         "settle",
@@ -307,8 +323,8 @@ GUARDS = (
     ),
     Guard("slot_take", "if queued + running >= living then return 'full' end", "", ("slots",)),
     Guard("slot_start", "if call('ZSCORE', KEYS[2], ARGV[1]) then return 0 end", "", ("slots",)),
-    Guard("append_log", "  if known then", "  if false then", ("the_past_of_a_subscription",)),
-    Guard("replace_record", "if same then redis", "if true then redis", ("forget_customer", "rekey")),
+    Guard("append_log", "  if known then", "  if false then", ("late_writes", "the_past_of_a_subscription")),
+    Guard("replace_record", "if same then redis", "if true then redis", ("late_writes", "forget_customer", "rekey")),
     Guard("swap_log", "if call('GET', KEYS[3]) ~= ARGV[1] then return -1 end", "", ("forget_customer",)),
     Guard("swap_log", "if #rest > most then return 0 end", "", ("forget_customer",)),
 )

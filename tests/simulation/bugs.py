@@ -183,8 +183,8 @@ NO_BUG = Bug("nothing is wrong")
 SEEDS: dict[str, tuple[int, ...]] = {
     "early-watermark": (13, 18),
     "snapshot-before-event": (1, 21),
-    "counter-as-id": (19, 24),
-    "no-fence": (5, 11),
+    "counter-as-id": (9, 19, 29),
+    "no-fence": (5, 15),
     "ack-before-settle": (1, 13),
 }
 """Seeds in which the oracle finds each bug; without it, they pass.
