@@ -329,7 +329,8 @@ class Installation:
         for call in calls[::10]:
             if clocks_differ:
                 signed_at = datetime.fromtimestamp(int(call.headers["webhook-timestamp"]), UTC)
-                assert call.headers["webhook-signature"] == webhook.sign(call.id, signed_at, call.body.decode())
+                signed = call.headers["webhook-signature"].split()  # two of them during a rotation
+                assert webhook.sign(call.id, signed_at, call.body.decode()) in signed
             else:
                 webhook.verify(call.body, call.headers)
         if not went_back:

@@ -174,6 +174,18 @@ async def test_a_failed_attempt_that_is_settled_twice_is_counted_once(parts: Par
     assert await give_back(parts, lane) == (due_ms, [0])
 
 
+@pytest.mark.parametrize("verdict", [DELIVERED, DEAD, BACK])
+async def test_a_head_that_is_settled_twice_in_one_call_is_settled_once(parts: Parts, verdict: str) -> None:
+    """Redis goes back a second: what is in hand is handed out anew, and both attempts end."""
+    subscription, lane = await one_lane(parts, "pending", "accepted")
+    (head,) = (await take(parts, lane)).heads
+    assert await settle(parts, lane, ended(head, verdict), ended(head, DELIVERED)) == [1, 2]
+    ledger = await parts.closes(subscription)
+    assert ledger.pending == (2 if verdict == BACK else 1)
+    (following,) = (await take(parts, lane)).heads
+    assert (following.position > head.position) == (verdict != BACK)
+
+
 async def test_a_settlement_of_before_a_replay_does_not_settle_the_replay(parts: Parts) -> None:
     subscription, lane = await one_lane(parts)
     (head,) = (await take(parts, lane)).heads

@@ -57,7 +57,7 @@ local function settle(sub, fence, results, note)
   -- What is written, gathered: one call for all deliveries of the lane where the command takes many.
   local off_ready, off_retry, on_ready, on_retry, kept, popped = {}, {}, {}, {}, {}, {}
   local lane_sums, stat_sums, counted, dead, announced = {}, {}, {}, {}, {}
-  local listed = {}
+  local listed, settled = {}, {}
   local function advance(queue, list)
     if not list.alone then popped[#popped + 1] = lane .. ':q:' .. queue end
     off_retry[#off_retry + 1] = queue
@@ -80,16 +80,18 @@ local function settle(sub, fence, results, note)
       local found, count, at, by, more = string.match(records[index], '^(%a)|(%d+)|([^|]*)|([^|]*)|(.*)$')
       if found == 'p' or STATES[found] then state, attempts, made, replay, rest = found, count, at, by, more end
     end
-    if lists[index][1] ~= position then
+    if lists[index][1] ~= position or settled[queue] then
+      -- Twice in one call: where Redis went back a second, a head was handed out anew that was in hand already.
       answers[index] = 2
     elseif state ~= 'p' then
+      settled[queue] = true
       -- It has ended, and should not be here: it must not keep what comes after it waiting.
       answers[index] = 2
       advance(queue, lists[index])
     elseif tonumber(attempts) ~= number - 1 then
       answers[index] = 2
     elseif verdict == 'b' then
-      answers[index] = 1
+      answers[index], settled[queue] = 1, true
       if due > 0 then
         again(queue, lists[index], due)
       else
@@ -102,7 +104,7 @@ local function settle(sub, fence, results, note)
         end
       end
     else
-      answers[index] = 1
+      answers[index], settled[queue] = 1, true
       if attempt ~= '' then
         attempts = format('%.0f', number)
         rest = rest .. '\n' .. attempt
