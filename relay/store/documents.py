@@ -1,9 +1,11 @@
 """How are brands, subscriptions and keys kept: one document each, changed only by who has read it?"""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import msgspec
 from redis.asyncio import Redis
@@ -70,6 +72,7 @@ class Documents(Generic[T]):
         self._encoder = msgspec.json.Encoder()
         self._names = {field.name for field in fields(cast("Any", model))}
         self._complained: dict[str, bytes] = {}
+        self._being_changed: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def epoch_key(self) -> str:
@@ -134,24 +137,26 @@ class Documents(Generic[T]):
             VersionMismatch: it is no longer at ``if_version``.
             NameTaken: the new name is another's.
         """
-        for _ in range(UPDATE_TRIES):
-            text = await self._redis.hget(self._hash, document_id)
-            if text is None:
-                raise NotFoundError(f"no {self._noun} has this id")
-            present = self._decode(document_id, text)
-            if if_version is not None and present.version != if_version:
-                raise VersionMismatch("it was changed since you read it: read it again and repeat the change")
-            try:
-                return await self._put(
-                    document_id,
-                    present.version,
-                    change(present.value),
-                    old_name=name_of(present.value),
-                    unknown=self._unknown(text),
-                )
-            except VersionMismatch:
-                if if_version is not None:
-                    raise
+        # Those of this process take turns, so that only those of others can come between, and none is left over.
+        async with self._being_changed.setdefault(document_id, asyncio.Lock()):
+            for _ in range(UPDATE_TRIES):
+                text = await self._redis.hget(self._hash, document_id)
+                if text is None:
+                    raise NotFoundError(f"no {self._noun} has this id")
+                present = self._decode(document_id, text)
+                if if_version is not None and present.version != if_version:
+                    raise VersionMismatch("it was changed since you read it: read it again and repeat the change")
+                try:
+                    return await self._put(
+                        document_id,
+                        present.version,
+                        change(present.value),
+                        old_name=name_of(present.value),
+                        unknown=self._unknown(text),
+                    )
+                except VersionMismatch:
+                    if if_version is not None:
+                        raise
         raise VersionMismatch("too many changes at once: try again")
 
     async def delete(self, document_id: str, *, name: str | None = None, if_version: int | None = None) -> bool:
