@@ -80,8 +80,15 @@ class Turns:
                 step.undo()
             raise
         moved = False
+        broken: RedisError | None = None
         for step, reply in zip(steps, replies, strict=True):
-            moved = await step.done(reply) or moved
+            try:
+                moved = await step.done(reply) or moved
+            except RedisError as error:  # more had to be read, and could not be: the other replies hold all the same
+                step.undo()
+                broken = error
+        if broken is not None:
+            raise broken
         return moved
 
     async def end(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from relay.pipeline import deliver
+from relay.store.brands import BrandStore
 from relay.store.commit import CommitStore
 from relay.store.connection import RedisError
 from relay.store.lanes import LaneStore
@@ -105,6 +106,28 @@ async def test_a_claim_whose_answer_is_lost_is_made_good_when_the_lease_ends(par
         await parts.deliver(owner="heir")
         assert all(statuses == list(STORY) for statuses in stories(endpoint).values())
     assert (await parts.closes(subscription)).delivered == 6
+
+
+async def test_heads_whose_brands_cannot_be_read_are_sent_by_the_same_shift_a_moment_later(
+    parts: Parts, redis_url: str
+) -> None:
+    async with partner() as endpoint, cutting(redis_url) as (proxy, client):
+        subscription = await parts.subscribe(endpoint.url)
+        await parts.see(order(1))
+        cut = asyncio.Event()
+
+        def once(sent: bytes) -> Fate:
+            if b"HGETALL" in sent and not cut.is_set():
+                cut.set()
+                return Fate.LOST
+            return Fate.PASSED
+
+        proxy.fate = once
+        async with asyncio.timeout(10):
+            await parts.deliver(brands=BrandStore(client, Scripts(client)))
+        assert cut.is_set()
+        assert len(endpoint.calls) == 1
+    assert (await parts.closes(subscription)).delivered == 1
 
 
 @pytest.mark.parametrize("seed", range(4))
