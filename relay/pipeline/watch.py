@@ -138,6 +138,7 @@ class BrandWatch:
         except CorruptStateError as error:
             self._looks.unusable(error)
             self._end = Watched(60_000)
+            self._asked = False  # who asked is told why not; asked for again, it would be claimed again at once
         self._looks.use(stored.value)
 
     @property

@@ -7,13 +7,16 @@ import time
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from redis.asyncio import Redis
 
 from relay.clopos import client as client_module
 from relay.pipeline.poll import poll_shift
 from relay.pipeline.stop import Stop
+from relay.store import keys
 from relay.store.brand_state import BrandStates
 from relay.store.snapshots import Scope
+from relay.store.vault import Vault
 from tests.integration.examples import assert_like_its_example
 from tests.integration.polling import BRAND, Rig, rigged
 from tests.integration.test_poll_quirks import FAST, agrees, state_of
@@ -387,6 +390,17 @@ async def test_a_lost_state_costs_a_longer_look_and_no_event(redis: Redis, redis
         assert [(event["type"], event["subject"], event["origin"]) for event in events] == [
             ("order.created", f"order/{placed['id']}", "poll")
         ]
+
+
+async def test_a_brand_whose_secret_cannot_be_opened_is_left_for_a_while_though_a_look_was_asked_for(
+    redis: Redis, redis_url: str
+) -> None:
+    async with rigged(redis, redis_url, **FAST) as rig:
+        await rig.brand(client_secret=Vault([Fernet.generate_key().decode()]).seal("demo-secret"))
+        await rig.shift(budget_s=0.5)
+        assert await redis.hget(keys.poll_lease(BRAND), "fence") == b"1"
+        assert (await redis.zscore(keys.POLLS_DUE, BRAND)) > 0
+        assert (await state_of(rig))["status"] == "failing"
 
 
 async def test_a_disabled_brand_is_left_alone_and_an_enabled_one_goes_on(redis: Redis, redis_url: str) -> None:
