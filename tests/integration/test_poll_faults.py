@@ -399,7 +399,7 @@ async def test_a_brand_whose_secret_cannot_be_opened_is_left_for_a_while_though_
         await rig.brand(client_secret=Vault([Fernet.generate_key().decode()]).seal("demo-secret"))
         await rig.shift(budget_s=0.5)
         assert await redis.hget(keys.poll_lease(BRAND), "fence") == b"1"
-        assert (await redis.zscore(keys.POLLS_DUE, BRAND)) > 0
+        assert await redis.zscore(keys.POLLS_DUE, BRAND) not in (None, 0)
         assert (await state_of(rig))["status"] == "failing"
 
 
