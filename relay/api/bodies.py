@@ -21,7 +21,8 @@ MAX_DIGITS: Final = 400
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _CHARSET: Final = re.compile(r'charset="?([^";]*)"?', re.IGNORECASE)
 _BOM: Final = b"\xef\xbb\xbf"
-_OPENING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_OPENING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+"""A string, or a bracket. One that does not end goes on to the end: else each quote in it would be tried as a start."""
 
 
 async def read_json(request: Request, *, optional: bool = False) -> Any:

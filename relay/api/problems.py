@@ -27,6 +27,9 @@ from relay.store.away import explain
 from relay.store.documents import VersionMismatch
 
 MEDIA_TYPE: Final = "application/problem+json"
+MOST_FAULTS: Final = 200
+"""So many are told in one answer."""
+
 RETRY_AFTER_S: Final = 2
 """What a 503 asks a client to wait."""
 
@@ -91,9 +94,11 @@ class ProblemError(Exception):
 
 
 def invalid(faults: Sequence[Fault]) -> ProblemError:
-    """A 422 with every fault."""
+    """A 422 with every fault; of very many the first."""
     detail = "One value is wrong." if len(faults) == 1 else f"{len(faults)} values are wrong."
-    return ProblemError("invalid", detail, faults=faults)
+    if len(faults) > MOST_FAULTS:
+        detail += f" The first {MOST_FAULTS} are told."
+    return ProblemError("invalid", detail, faults=faults[:MOST_FAULTS])
 
 
 def not_found(what: str, *, hidden: str | None = None) -> ProblemError:

@@ -3,7 +3,7 @@
 No answer repeats a value. Unknown fields are refused, with the known one that looks most like them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
@@ -14,6 +14,9 @@ from relay.api.bodies import escape
 from relay.api.problems import Fault
 
 M = TypeVar("M", bound=BaseModel)
+
+MOST_UNKNOWN: Final = 50
+"""So many unknown fields are told of; further ones are not looked at."""
 
 
 class Body(BaseModel):
@@ -40,7 +43,16 @@ def validate(model: type[M], document: Any, *, context: Any = None) -> M | list[
     try:
         return model.model_validate(document, context=context)
     except ValidationError as error:
-        return [_fault(model, each) for each in error.errors(include_url=False, include_input=False)]
+        return [_fault(model, each) for each in _told(error.errors(include_url=False, include_input=False))]
+
+
+def _told(errors: Iterable[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """All but what is unknown beyond ``MOST_UNKNOWN``: a look for the name that was meant is dear."""
+    unknown = 0
+    for error in errors:
+        unknown += error["type"] == "extra_forbidden"
+        if unknown <= MOST_UNKNOWN or error["type"] != "extra_forbidden":
+            yield error
 
 
 class Sound(dict[str, Any]):

@@ -141,6 +141,8 @@ def id_in(data: bytes) -> int | None:
             depth += 1
         elif char in b"}]":
             depth -= 1
+        elif token[0] == b'"':
+            break  # a string that does not end
         elif char == _QUOTE:
             string = token[0]
         elif char == _COLON and depth == 1 and string == b'"id"':
@@ -210,4 +212,6 @@ def too_deep(data: bytes) -> str | None:
                 return "deep"
         elif first in b"}]":
             depth -= 1
+        elif token[0] == b'"':
+            break  # a string that does not end: looking on would try each quote within it, each to the end
     return None

@@ -129,8 +129,7 @@ def read_page(body: bytes) -> Page:
             rows.append(RawRow(data, fingerprint(data)))
         else:
             bad.append(_bad_row(data, reason))
-    total = bytes(envelope.total)
-    return Page(tuple(rows), _count(json.loads(total)) if 0 < len(total) < MAX_DIGITS else None, tuple(bad))
+    return Page(tuple(rows), _total(bytes(envelope.total)), tuple(bad))
 
 
 def read_one(body: bytes) -> RawRow:
@@ -227,6 +226,15 @@ def _refused_unparsed(data: bytes) -> str | None:
     if data[:1] != b"{":
         return "not_an_object"
     return "oversize" if len(data) > MAX_ROW_BYTES else None
+
+
+def _total(data: bytes) -> int | None:
+    if not 0 < len(data) < MAX_DIGITS:
+        return None
+    try:
+        return _count(json.loads(data))
+    except (ValueError, RecursionError):  # the envelope was split, not parsed: text that is not UTF-8, brackets
+        return None
 
 
 def _count(value: Any) -> int | None:

@@ -199,4 +199,17 @@ async def test_a_body_of_the_worst_shape_is_answered_at_once(api: Api) -> None:
     started_s = time.monotonic()
     for body in (b'{"a":' + b"[" * 500_000, b'"' * 1_000_000, b"[1," * 300_000, b'{"a":"' + b"\\" * 1_000_000):
         assert (await send(api, body)).status_code == 400
+    assert (await send(api, b'{"a":"' + b'\\"' * 500_000)).status_code == 400  # a string without end, full of quotes
     assert time.monotonic() - started_s < 5
+
+
+async def test_of_very_many_faults_the_first_are_told_and_an_unknown_field_more_costs_nothing(api: Api) -> None:
+    started_s = time.monotonic()
+    unknown = await send(api, b"{" + b",".join(b'"f%05d":0' % number for number in range(50_000)) + b"}")
+    faulty = await send(api, b"[" + b'"\\u0000",' * 100_000 + b"0]")
+    assert time.monotonic() - started_s < 5
+    assert (unknown.status_code, faulty.status_code) == (422, 422)
+    assert "/brand" in pointers(unknown)  # what is missing is told all the same
+    assert len(unknown.json()["errors"]) < 100
+    assert len(faulty.json()["errors"]) == 200
+    assert faulty.json()["detail"] == "100000 values are wrong. The first 200 are told."

@@ -61,10 +61,26 @@ def test_the_fingerprint_is_that_of_the_bytes() -> None:
 
 @pytest.mark.parametrize(
     ("total", "read"),
-    [(b"4", 4), (b'"4"', 4), (b"0", 0), (b"null", None), (b"-1", None), (b"[]", None), (b"1.5", None)],
+    [
+        (b"4", 4),
+        (b'"4"', 4),
+        (b"0", 0),
+        (b"null", None),
+        (b"-1", None),
+        (b"[]", None),
+        (b"1.5", None),
+        (b'"\xff"', None),
+        (b"1e999", None),
+    ],
 )
 def test_a_total_is_read_however_it_is_spelled(total: bytes, read: int | None) -> None:
     assert read_page(page(GOOD, total=total)).total == read
+
+
+def test_a_total_of_nothing_but_brackets_raises_nothing_but_clopos_errors() -> None:
+    for depth in range(800, 1000):  # around what the parsers beside each other still take
+        with contextlib.suppress(CloposError):
+            assert read_page(page(GOOD, total=b"[" * depth + b"]" * depth)).total is None
 
 
 def test_an_empty_list_is_an_empty_page() -> None:
@@ -332,3 +348,16 @@ def test_an_answer_that_is_no_object_is_unreadable(body: bytes, reason: str) -> 
         read_object(body)
 
     assert caught.value.reason == reason
+
+
+def test_a_string_without_end_is_gone_through_once_however_many_quotes_it_holds() -> None:
+    body = b'{"a":[' + b"{}," * 200 + b'"' + b'\\"' * 500_000
+
+    def read() -> None:
+        for reader in (read_object, read_one, read_page):
+            with pytest.raises(PageUnreadable):
+                reader(body)
+        with pytest.raises(RowUnreadable):
+            read_row(body[:200_000])
+
+    assert timeit.timeit(read, number=1) < 3
