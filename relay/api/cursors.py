@@ -12,6 +12,8 @@ from relay.api.problems import ProblemError
 
 _BOUND_BYTES: Final = 9
 MAX_CURSOR_CHARS: Final = 512
+_LARGEST: Final = 2**63 - 1
+"""Of a place's numbers, which are positions and ids; none of them is below 0."""
 
 
 def bound_to(*parts: Any) -> str:
@@ -44,6 +46,8 @@ def decode(text: str, bound: str, *, kinds: Sequence[type]) -> list[Any]:
         raise _bad("The cursor belongs to another list, or to other filters.")
     place = found[1:]
     if any(type(part) is not kind for part, kind in zip(place, kinds, strict=True)):
+        raise _bad("The cursor cannot be read.")
+    if any(type(part) is int and not 0 <= part <= _LARGEST for part in place):
         raise _bad("The cursor cannot be read.")
     return place
 

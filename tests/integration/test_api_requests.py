@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from relay.store.idempotency import RUN_MS
@@ -174,6 +176,21 @@ async def test_a_stretch_must_not_end_before_it_begins(api: Api) -> None:
 async def test_what_is_no_cursor_is_a_400(api: Api, cursor: str) -> None:
     for path in ("/v1/brands", "/v1/subscriptions", "/v1/events", "/v1/deliveries", "/v1/audit", "/v1/api-keys"):
         refused = await api.admin.get(f"{path}?cursor={cursor}")
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor"), path
+
+
+@pytest.mark.parametrize("place", [-1, 2**63, 2**64 - 1])
+async def test_a_cursor_of_ones_own_making_is_a_400(api: Api, place: int) -> None:
+    await api.brand()
+    for number in range(2):
+        await api.see(order(number + 1))
+        await api.admin.post("/v1/subscriptions", json={**SUBSCRIPTION, "name": f"s{number}"})
+    for path in ("/v1/events", "/v1/audit"):
+        good = (await api.admin.get(f"{path}?limit=1")).json()["next_cursor"]
+        bound, first, *more = orjson.loads(base64.urlsafe_b64decode(good + "=" * (-len(good) % 4)))
+        assert isinstance(first, int)
+        forged = base64.urlsafe_b64encode(orjson.dumps([bound, place, *more])).decode().rstrip("=")
+        refused = await api.admin.get(f"{path}?limit=1&cursor={forged}")
         assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor"), path
 
 
