@@ -82,7 +82,8 @@ def create_app(receiver: Receiver) -> Starlette:
             "received_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "verified": wrong is None if receiver.keys else None,
             "problem": wrong.detail if wrong else None,
-            "again": seen.again(request.headers.get("webhook-id", "")),
+            # An id is noted of what verifies alone: nobody else can have the real one taken for a repeat.
+            "again": wrong is None and seen.again(request.headers.get("webhook-id", "")),
             "attempt": request.headers.get("relay-attempt"),
             "subscription": request.headers.get("relay-subscription"),
             "event": _parsed(body),
@@ -94,7 +95,7 @@ def create_app(receiver: Receiver) -> Starlette:
         else:
             status = receiver.status
         line["answered"] = status
-        receiver.show(orjson.dumps(line).decode() if receiver.as_json else describe(line))
+        receiver.show(_as_json(line) if receiver.as_json else describe(line))
         if isinstance(status, str):
             return JSONResponse({"error": f"forwarding failed: {status}"}, _BAD_GATEWAY)
         return Response(status_code=status)
@@ -121,6 +122,13 @@ def _parsed(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
+
+
+def _as_json(line: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(line).decode()
+    except orjson.JSONEncodeError:  # nested deeper than it writes, which is not as deep as it reads
+        return orjson.dumps({**line, "event": None}).decode()
 
 
 def describe(line: dict[str, Any]) -> str:

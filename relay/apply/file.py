@@ -28,6 +28,7 @@ MODELS: Final[Mapping[str, type[Body]]] = {"brands": BrandCreate, "subscriptions
 """Of each kind, what the API takes."""
 
 _LARGEST_FILE_BYTES: Final = 1024 * 1024
+_LARGEST_SECRET_BYTES: Final = 65_536
 
 
 class FileWrongError(CallerError):
@@ -272,11 +273,15 @@ def _secret(reference: Any, environ: Mapping[str, str], folder: Path) -> str:
             return environ[name].strip()
         case {"file": str(name), **rest} if not rest:
             try:
-                text = (folder / name).read_text().strip()
+                with (folder / name).open("rb") as file:
+                    content = file.read(_LARGEST_SECRET_BYTES + 1)
+                text = content.decode().strip()
             except OSError as wrong:
                 raise FileWrongError(f"the file {name} cannot be read: {wrong.strerror}") from None
             except ValueError:
                 raise FileWrongError(f"the file {name} is not text") from None
+            if len(content) > _LARGEST_SECRET_BYTES:
+                raise FileWrongError(f"the file {name} is too large for a secret")
             if not text:
                 raise FileWrongError(f"the file {name} is empty")
             return text

@@ -128,6 +128,22 @@ async def test_a_second_delivery_of_the_same_id_is_marked(send: Send, lines: lis
     assert "attempt 2" in lines[1]
 
 
+async def test_a_forged_webhook_does_not_have_the_real_one_taken_for_a_repeat(send: Send, lines: list[str]) -> None:
+    await send(signed_with="whsec_" + "A" * 32)
+    await send()
+    assert "again" not in lines[1]
+
+
+async def test_what_is_nested_beyond_what_can_be_written_is_told_without_its_event(
+    send: Send, lines: list[str]
+) -> None:
+    nested: Any = []
+    for _ in range(400):
+        nested = [nested]
+    assert (await send({"data": nested}, as_json=True)).status_code == 200
+    assert json.loads(lines[0])["event"] is None
+
+
 async def test_what_could_take_over_the_terminal_is_printed_harmlessly(send: Send, lines: list[str]) -> None:
     await send({**EVENT, "subject": "order/\x1b[2J\n1"})
     assert "order/\\x1b[2J\\n1" in lines[0]

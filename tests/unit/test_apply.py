@@ -76,6 +76,15 @@ def test_secrets_are_looked_up_where_the_file_says(tmp_path: Path) -> None:
     assert "demo-secret" not in repr(wanted)
 
 
+def test_a_secret_that_is_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    assert "too large" in _problems(tmp_path, "brands:\n  - {brand: a, client_secret: {file: /dev/zero}}")
+
+
+def test_a_file_that_grows_as_it_is_read_is_refused(tmp_path: Path) -> None:
+    doubling = "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))
+    assert "line 2" in _problems(tmp_path, f"a0: &a0 {{b: c}}\n{doubling}")
+
+
 def test_all_that_is_wrong_with_a_file_is_told_at_once_with_its_lines(tmp_path: Path) -> None:
     rest = """
     headers: {x-key: {env: COURIER_KEY}, x-tenant: {env: COURIER_TENANT}}
