@@ -71,9 +71,11 @@ class Errands:
             found.venues[venue_id].orders.compared_ms = 0
         return left
 
-    def begin(self, errand: Errand) -> None:
-        """Take note that an errand is being run."""
+    def begin(self, errand: Errand) -> bool:
+        """Take note that an errand is being run; whether somebody has a reason for it."""
+        hurried = (errand.chore, errand.venue_id) in self.at_once
         self.at_once.discard((errand.chore, errand.venue_id))
+        return hurried
 
     def _all(self, brand: Brand, found: Found, venue_ids: Collection[int]) -> Iterator[Errand]:
         if brand.poll_venues or brand.venues is None:

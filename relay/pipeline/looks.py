@@ -133,7 +133,7 @@ class Looks:
 
     async def run(self, errand: Errand, grant: Granted) -> None:
         """Run one errand."""
-        self.errands.begin(errand)
+        hurried = self.errands.begin(errand)
         if errand.venue_id is not None and errand.venue_id not in self.outlooks:
             return
         match errand.chore, errand.venue_id:
@@ -144,7 +144,12 @@ class Looks:
             case Chore.STATIONS, int(venue_id):
                 await self._stations(venue_id, grant)
             case Chore.COMPARE, int(venue_id):
-                await self._compare(venue_id, grant)
+                compared = False
+                try:
+                    compared = await self._compare(venue_id, grant)
+                finally:
+                    if hurried and not compared:  # the reason for it stands, for whoever comes next, too
+                        self.errands.hurry(Chore.COMPARE, [venue_id])
 
     async def orders(self, venue_id: int, grant: Granted) -> None:
         """Look at a venue's orders."""
@@ -305,8 +310,8 @@ class Looks:
         await look_at_list(self.observer, target, self._rules(state), tally=Tally(), grant=grant, now_ms=now_ms)
         await self.observer.note(venues=[venue_id])
 
-    async def _compare(self, venue_id: int, grant: Granted) -> None:
-        """Compare a venue's recent orders with Clopos'."""
+    async def _compare(self, venue_id: int, grant: Granted) -> bool:
+        """Compare a venue's recent orders with Clopos'; False when that failed."""
         outlook, orders = self.outlooks[venue_id], self._book.found.venues[venue_id].orders
         before = {order_id: order.status for order_id, order in outlook.orders.items()}
         now_ms = self._book.now_ms()
@@ -329,6 +334,7 @@ class Looks:
             closed = dict.fromkeys(tally.closed & outlook.orders.keys())
             outlook.learn_of(closed | tally.statuses, now_ms=now_ms)
         await self._note_orders(venue_id, before, max(now_ms, orders.looked_ms))
+        return done is not None
 
     def _rules(self, state: FeedState) -> Rules:
         of_list = state is self._book.brand.listed

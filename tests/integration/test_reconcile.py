@@ -159,6 +159,20 @@ async def test_a_worker_that_has_just_started_compares_everything_recent(redis: 
         await started.transport.aclose()
 
 
+async def test_a_compare_that_there_is_reason_for_and_that_fails_is_made_again_soon(
+    redis: Redis, redis_url: str
+) -> None:
+    async with rigged(redis, redis_url, **FAST, reconcile_ms=3_600_000) as rig:
+        await rig.brand(venues=(1,))
+        async with rig.polling():
+            before = (await rig.looked(1)).venues[1].orders.compared_ms
+            await rig.fault("500", path="/orders", venue="1", query="=id", times=1)
+            await redis.hincrby(f"relay:polls:{BRAND}", "notes", -5)
+            assert await compared(rig, before) > before
+        faults = (await rig.tell("GET", "/faults"))["faults"]
+        assert [fault["struck"] for fault in faults] == [1]
+
+
 def _encoded(value: Any) -> bytes:
     from relay.store.findings import encode  # noqa: PLC0415  only here
 
