@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -178,11 +179,8 @@ class _Exchange:
 
     async def _begin(self, principal: Principal, key: str, document: Any) -> Run | Response:
         """Ask whether this request was made before."""
-        content = orjson.dumps(
-            [self._request.method, self._request.url.path, self._request.url.query, document],
-            option=orjson.OPT_SORT_KEYS,
-            default=str,
-        )
+        url = self._request.url
+        content = _sorted_json([self._request.method, url.path, url.query, document])
         begun = await self._services.idempotency.begin(
             caller=principal.caller,
             key=key,
@@ -204,6 +202,13 @@ class _Exchange:
                 status, headers, body = orjson.loads(answer)
                 return Response(body, status_code=status, headers={**headers, "idempotency-replayed": "true"})
         return begun
+
+
+def _sorted_json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a whole number of more than 64 bits, which is wrong wherever it stands, and is told so later
+        return json.dumps(value, sort_keys=True).encode()
 
 
 def _response(operation: Operation, reply: Reply) -> Response:

@@ -203,6 +203,12 @@ async def test_a_body_of_the_worst_shape_is_answered_at_once(api: Api) -> None:
     assert time.monotonic() - started_s < 5
 
 
+async def test_a_number_beyond_64_bits_is_wrong_with_a_key_for_repeats_too(api: Api) -> None:
+    for number in (b"9" * 19, b"9" * 30, b"9" * 400):
+        refused = await send(api, b'{"brand": %b}' % number, **{"idempotency-key": f"k{len(number)}"})
+        assert "/brand" in pointers(refused)
+
+
 async def test_of_very_many_faults_the_first_are_told_and_an_unknown_field_more_costs_nothing(api: Api) -> None:
     started_s = time.monotonic()
     unknown = await send(api, b"{" + b",".join(b'"f%05d":0' % number for number in range(50_000)) + b"}")
