@@ -18,6 +18,7 @@ from relay.core.errors import PageUnreadable, RowUnreadable
 from relay.core.normalize import MAX_DIGITS, flag, integer
 
 __all__ = [
+    "MAX_ROWS",
     "MAX_ROW_BYTES",
     "BadRow",
     "Failure",
@@ -35,6 +36,9 @@ __all__ = [
 
 MAX_ROW_BYTES: Final = 1_048_576
 """A longer row is set aside; the documented one has 1.6 KB."""
+
+MAX_ROWS: Final = 50_000
+"""A page of more is not read: 200 are asked for, and 20 MB of the documented row, the most on record, are 12 000."""
 
 _FINGERPRINT_BYTES: Final = 12
 
@@ -109,7 +113,7 @@ def read_page(body: bytes) -> Page:
 
     Raises:
         PageUnreadable: ``not_json`` (an HTML page, an empty body), ``truncated`` (cut short), ``not_an_object``,
-            ``no_data`` (an object without ``data``), ``not_a_list``.
+            ``no_data`` (an object without ``data``), ``not_a_list``, ``oversize`` (more than ``MAX_ROWS`` rows).
         RefusedError: the body says ``"success": false``.
     """
     try:
@@ -120,6 +124,7 @@ def read_page(body: bytes) -> Page:
         refuse(body)
     if envelope.data is msgspec.UNSET:
         raise PageUnreadable("The answer has no data.", reason="no_data")
+    _check_number(len(envelope.data))
     rows: list[RawRow] = []
     bad: list[BadRow] = []
     for raw in envelope.data:
@@ -207,6 +212,7 @@ def _read_page_tolerantly(body: bytes) -> Page:
         raise PageUnreadable("The answer's data is not a list.", reason="not_a_list")
     rows: list[RawRow] = []
     bad: list[BadRow] = []
+    _check_number(len(outline.elements))
     for data in outline.elements:
         row = RawRow(data, fingerprint(data))
         try:
@@ -216,6 +222,11 @@ def _read_page_tolerantly(body: bytes) -> Page:
         else:
             rows.append(row)
     return Page(tuple(rows), _count(outline.envelope.get("total")), tuple(bad))
+
+
+def _check_number(rows: int) -> None:
+    if rows > MAX_ROWS:
+        raise PageUnreadable("The answer has more rows than any page.", reason="oversize")
 
 
 def _bad_row(data: bytes, reason: str) -> BadRow:

@@ -103,7 +103,7 @@ def integer(value: Any) -> int | None:
     if kind is int:
         return value if -MAX_ID <= value <= MAX_ID else None
     if kind is str:
-        match = _INTEGER.fullmatch(value)
+        match = _INTEGER.fullmatch(value) if len(value) <= MAX_DIGITS else None
         if match is None:
             return None
         number = int(match[1] + match[2])

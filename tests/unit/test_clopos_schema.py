@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from relay.clopos.schema import (
     MAX_ROW_BYTES,
+    MAX_ROWS,
     BadRow,
     RawRow,
     bad_row,
@@ -81,6 +82,14 @@ def test_a_total_of_nothing_but_brackets_raises_nothing_but_clopos_errors() -> N
     for depth in range(800, 1000):  # around what the parsers beside each other still take
         with contextlib.suppress(CloposError):
             assert read_page(page(GOOD, total=b"[" * depth + b"]" * depth)).total is None
+
+
+@pytest.mark.parametrize("poison", [b"1", b"NaN"])
+def test_a_page_of_more_rows_than_any_has_is_not_read(poison: bytes) -> None:
+    with pytest.raises(PageUnreadable) as caught:
+        read_page(page(*[b"1"] * MAX_ROWS, poison))
+
+    assert caught.value.reason == "oversize"
 
 
 def test_an_empty_list_is_an_empty_page() -> None:

@@ -159,6 +159,11 @@ def test_what_is_no_integer_is_none(source: object) -> None:
     assert integer(source) is None
 
 
+def test_a_text_of_nothing_but_zeros_is_not_gone_through() -> None:
+    assert integer("0" * 4_299 + "7") == 7
+    assert integer("0" * 1_000_000 + "7") is None
+
+
 def test_an_integer_too_long_to_write_is_nothing() -> None:
     assert decimal(10**5000) is None
     assert integer(10**5000) is None
