@@ -59,7 +59,8 @@ Webhooks for Clopos: what changes at the point of sale is pushed to partners, in
 of the role `partner` has its own partner's subscriptions and deliveries, and nothing else is there for it.
 
 **Bodies** are JSON in UTF-8, at most {MAX_BODY_BYTES // 1024} KiB. Unknown fields are refused. **Errors** are
-`application/problem+json`; a 422 holds every fault, with a pointer. **Lists** are `data` and `next_cursor`.
+`application/problem+json`; a 422 holds every fault (of very many the first), with a pointer. **Lists** are `data` and
+`next_cursor`.
 **Repeating** a POST is safe with an `Idempotency-Key`. **Changing** can be made conditional with `If-Match`.
 """
 
