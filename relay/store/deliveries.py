@@ -218,9 +218,12 @@ class DeliveryStore:
                 heapq.heappush(heap, (-walk.buffer[-1].made, walk.subscription_id, index))
         return Page(tuple(found), last if heap else None)
 
-    async def any_due(self) -> bool:
-        """Say whether any lane is on the list of what is due, now or later."""
-        return bool(await self._redis.exists(keys.LANES_DUE))
+    async def not_due(self, subscription_ids: Sequence[str]) -> list[str]:
+        """Those whose lanes are not on the list of what is due, now or later."""
+        if not subscription_ids:
+            return []
+        due_ms = await self._redis.zmscore(keys.LANES_DUE, subscription_ids)
+        return [name for name, at_ms in zip(subscription_ids, due_ms, strict=True) if at_ms is None]
 
     async def ensure_due(self, subscription_ids: Sequence[str]) -> None:
         """Put lanes on the list that are not on it, due now."""

@@ -59,6 +59,34 @@ async def test_what_waits_for_a_partner_is_delivered_though_its_lane_was_on_no_l
     assert await parts.redis.exists(keys.LANES_DUE) == 0
 
 
+async def test_a_lane_is_put_back_though_another_has_put_itself_on_the_list_again(parts: Parts) -> None:
+    async with partner() as endpoint:
+        waiting, busy = await parts.subscribe(endpoint.url), await parts.subscribe(endpoint.url)
+        await parts.see(order(1))
+        await parts.redis.delete(keys.LANES_DUE)
+        await parts.redis.zadd(keys.LANES_DUE, {busy.id: 7_000_000_000_000})
+        await lists_of(parts).refill()
+        assert await parts.redis.zrange(keys.LANES_DUE, 0, -1, withscores=True) == [
+            (waiting.id.encode(), 0),
+            (busy.id.encode(), 7_000_000_000_000),
+        ]
+
+
+@pytest.mark.parametrize("garbage", [keys.POLLS_DUE, keys.LANES_DUE])
+async def test_garbage_in_the_place_of_one_list_does_not_keep_the_other_from_being_made_again(
+    parts: Parts, garbage: str
+) -> None:
+    subscription = await parts.subscribe("http://127.0.0.1:9/hooks")
+    await parts.brand("other")
+    await parts.see(order(1))
+    await parts.redis.delete(keys.POLLS_DUE, keys.LANES_DUE)
+    await parts.redis.set(garbage, "garbage")
+    await lists_of(parts).refill()
+    found = {keys.POLLS_DUE: b"other", keys.LANES_DUE: subscription.id.encode()}
+    (sound,) = found.keys() - {garbage}
+    assert found[sound] in await parts.redis.zrange(sound, 0, -1)
+
+
 async def test_a_lane_that_waits_for_its_next_try_goes_on_waiting(parts: Parts) -> None:
     async with partner() as endpoint:
         subscription = await parts.subscribe(endpoint.url, retry_schedule_s=(3_600.0,))
