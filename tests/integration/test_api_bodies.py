@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 
 import httpx2 as httpx
@@ -195,12 +194,11 @@ async def test_no_answer_repeats_what_was_sent(api: Api) -> None:
     assert secret not in refused.text
 
 
+@pytest.mark.timeout(30)  # a square would take an hour
 async def test_a_body_of_the_worst_shape_is_answered_at_once(api: Api) -> None:
-    started_s = time.monotonic()
     for body in (b'{"a":' + b"[" * 500_000, b'"' * 1_000_000, b"[1," * 300_000, b'{"a":"' + b"\\" * 1_000_000):
         assert (await send(api, body)).status_code == 400
     assert (await send(api, b'{"a":"' + b'\\"' * 500_000)).status_code == 400  # a string without end, full of quotes
-    assert time.monotonic() - started_s < 5
 
 
 async def test_a_number_beyond_64_bits_is_wrong_with_a_key_for_repeats_too(api: Api) -> None:
@@ -209,11 +207,10 @@ async def test_a_number_beyond_64_bits_is_wrong_with_a_key_for_repeats_too(api: 
         assert "/brand" in pointers(refused)
 
 
+@pytest.mark.timeout(30)
 async def test_of_very_many_faults_the_first_are_told_and_an_unknown_field_more_costs_nothing(api: Api) -> None:
-    started_s = time.monotonic()
     unknown = await send(api, b"{" + b",".join(b'"f%05d":0' % number for number in range(50_000)) + b"}")
     faulty = await send(api, b"[" + b'"\\u0000",' * 100_000 + b"0]")
-    assert time.monotonic() - started_s < 5
     assert (unknown.status_code, faulty.status_code) == (422, 422)
     assert "/brand" in pointers(unknown)  # what is missing is told all the same
     assert len(unknown.json()["errors"]) < 100
