@@ -39,10 +39,10 @@ class SubscriptionLife:
             before, stored, at_ms = await self._set_status(subscription_id, "disabled", reason=reason)
         except NotFoundError:
             return
+        await self.announce(before, stored.value, at_ms=at_ms)
         if before.status != "disabled":
             target = subscription_subject(subscription_id)
             await self._audit.note(Entry(actor="system", action="subscription.disable", target=target, reason=reason))
-        await self.announce(before, stored.value, at_ms=at_ms)
 
     async def set_status(
         self, subscription_id: str, status: Status, *, reason: str | None = None, if_version: int | None = None
