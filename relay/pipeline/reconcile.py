@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from relay.core.errors import UnknownThingError
-from relay.pipeline.judge import OPEN, REMOVED, Rules, moment
+from relay.pipeline.judge import Rules, moment
 from relay.pipeline.look import OVERLAP
 from relay.pipeline.pages import Pages
 from relay.pipeline.reading import Reader, Tally
 from relay.store.findings import FeedState
 from relay.store.quota import Granted
-from relay.store.snapshots import Head
+from relay.store.snapshots import OPEN, REMOVED, Head
 
 WINDOW: Final = timedelta(hours=24)
 """How far back, by ``created_at``, from the newest order; more after a gap."""
@@ -90,6 +90,7 @@ async def _read_window(
     pages = Pages(tally)
     most = min(ROWS, state.limit)
     for number in range(1, MOST_PAGES + 1):
+        most = min(most, state.limit)  # Clopos may have refused as many
         at = overlapping_page(covered, most) if most else PageAt(number, 0)
         page = await reader.page(
             [*reader.source.newest_first, ("page", str(at.number))],

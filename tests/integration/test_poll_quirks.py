@@ -54,6 +54,7 @@ async def agrees(rig: Rig, venue_id: int = 1) -> bool:
         {"ignore_page": True},
         {"list_total": False},
         {"list_total": False, "max_limit": 3},
+        {"list_total": False, "max_limit": 60, "over_limit": "refuse"},
         {"list_total": False, "ignore_page": True},
         {"list_total": False, "ignore_page": True, "ignore_sort": True},
         {"error_shape": "list"},
