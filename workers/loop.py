@@ -25,6 +25,15 @@ with contextlib.suppress(ImportError):  # there is none for Windows and PyPy
 
 _T = TypeVar("_T")
 
+
+async def comes(event: asyncio.Event, *, within_s: float) -> bool:
+    """Wait for an event; whether it came in time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    return event.is_set()
+
+
 TICK_S: Final = 5.0
 
 

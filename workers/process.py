@@ -21,7 +21,7 @@ from relay.store.connection import RedisError, RedisUnusableError, SyncRedis, Ti
 from relay.store.presence import BEAT_S
 from workers import jobs
 from workers.health import Heartbeat
-from workers.loop import LoopThread
+from workers.loop import LoopThread, comes
 from workers.post import CUT_S, TWICE_S, WRONG_SETTINGS, Post
 from workers.rq_worker import REPLY_S, ShiftWorker, Stopping
 from workers.shift import ShiftFunction, ShiftRunner
@@ -205,9 +205,7 @@ class _Process:
                 return
             except (RedisError, OSError) as error:
                 logs.event("redis away", level="warning", kind=self._post.kind, exc=error, again_in_s=wait_s)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
-                        await self._stop.wait()
+                await comes(self._stop, within_s=wait_s)
                 wait_s = min(wait_s * 2, SLOWEST_RETRY_S)
             except Exception as error:  # noqa: BLE001  the main thread raises it
                 self._opened.set_exception(error)
@@ -231,11 +229,7 @@ class _Process:
 
     async def _be_present(self) -> None:
         """Be counted among the workers until asked to stop, and not a moment longer."""
-        while not self._stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_S):
-                    await self._stop.wait()
-                break
+        while not await comes(self._stop, within_s=BEAT_S):
             with contextlib.suppress(RedisError, OSError):
                 await self._say_present(self._relay)
         with contextlib.suppress(RedisError, OSError):

@@ -19,7 +19,7 @@ from relay.bootstrap import Relay, new_slot, open_relay
 from relay.settings import Settings
 from relay.store.connection import RedisError, RedisUnusableError
 from workers.health import Heartbeat
-from workers.loop import new_loop
+from workers.loop import comes, new_loop
 from workers.post import WRONG_SETTINGS
 
 BUSY_S: Final = 5.0
@@ -74,7 +74,7 @@ async def _keep_scheduling(settings: Settings, stop: asyncio.Event) -> int:
         except (RedisError, OSError) as error:
             wait_s = FIRST_RETRY_S if time.monotonic() - began_s > SLOWEST_RETRY_S else min(wait_s * 2, SLOWEST_RETRY_S)
             logs.event("redis away", level="warning", process="scheduler", exc=error, again_in_s=wait_s)
-            await _sleep(stop, wait_s)
+            await comes(stop, within_s=wait_s)
     return 0
 
 
@@ -99,7 +99,7 @@ async def schedule(relay: Relay, stop: asyncio.Event, *, owner: str) -> None:
             sweep = await relay.slots.sweep(owner, sleep_s=QUIET_S)
             sleep_s = max(sweep.sleep_ms / 1000, SHORTEST_S)
             if not sweep.mine:
-                await _sleep(stop, min(sleep_s, STANDBY_S))
+                await comes(stop, within_s=min(sleep_s, STANDBY_S))
                 continue
             for kind in sweep.due:
                 await relay.wake(kind)
@@ -107,12 +107,6 @@ async def schedule(relay: Relay, stop: asyncio.Event, *, owner: str) -> None:
     finally:
         with contextlib.suppress(RedisError, OSError):
             await relay.slots.leave(owner)
-
-
-async def _sleep(stop: asyncio.Event, timeout_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await stop.wait()
 
 
 async def _sleep_unless_nudged(relay: Relay, stop: asyncio.Event, timeout_s: float) -> None:
