@@ -93,7 +93,7 @@ class Sink(asyncio.Protocol):
         for at in range(len(ANSWER) - 1):
             self.transport.write(ANSWER[at : at + 1])
             await asyncio.sleep(DRIP_S)
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()  # as long as anybody listens
 
     async def flood(self) -> None:
         self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n")

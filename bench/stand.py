@@ -20,7 +20,7 @@ from redis import Redis as SyncRedis
 from relay.store.connection import Redis, open_redis
 from relay.store.vault import Vault
 from relay.supervise.processes import dies_with_parent
-from relay.supervise.redis_server import find_redis_server, redis_answers, redis_command
+from tests.conftest import RedisServer
 from tests.integration.relays import Parts
 
 HERE = Path(__file__).parent
@@ -54,15 +54,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def redis_server() -> Iterator[str]:
     """A Redis of its own, as the relay embeds it: append-only file, one socket; its URL."""
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
-        path = Path(folder) / "redis.sock"
-        process = start(redis_command(find_redis_server(), folder=Path(folder), unix_socket=path))
+        server = RedisServer(Path(folder))
+        server.start()
         try:
-            while not redis_answers(path):
-                time.sleep(0.02)
-            yield f"unix://{path}"
+            yield server.url
         finally:
-            process.kill()
-            process.wait()
+            server.kill()
 
 
 @contextmanager
