@@ -18,7 +18,7 @@ import httpx2 as httpx
 import orjson
 
 from relay.core.addresses import NOWHERE, Address, Networks, check_answers
-from relay.core.clopos_urls import is_loopback_name
+from relay.core.clopos_urls import is_loopback_name, literal_address
 from relay.core.errors import NoAnswerError
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
@@ -133,7 +133,7 @@ class Transport:
 
     async def _refuse_open_way(self, host: str) -> None:
         """Refuse plain http to a name that leads out of the operator's networks; other URLs were checked when set."""
-        if is_loopback_name(host) or _is_address(host):
+        if is_loopback_name(host) or literal_address(host) is not None:
             return
         try:
             found = await self._lookup(host)
@@ -147,14 +147,6 @@ class Transport:
 async def _lookup(host: str) -> Sequence[Address]:
     found = await asyncio.get_running_loop().getaddrinfo(host, 80, type=socket.SOCK_STREAM)
     return [ipaddress.ip_address(str(answer[4][0]).partition("%")[0]) for answer in found]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def _read(response: httpx.Response) -> bytes:

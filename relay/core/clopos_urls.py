@@ -8,7 +8,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from relay.core.addresses import Networks
+from relay.core.addresses import Address, Networks
 
 MAX_URL_CHARS: Final = 2_048
 
@@ -60,9 +60,16 @@ def is_loopback_name(host: str) -> bool:
     return host == "localhost" or host.endswith(".localhost")
 
 
-def _is_near(host: str, allow: Networks) -> bool:
+def literal_address(host: str) -> Address | None:
+    """Read a host as an address; None: it is a name."""
     try:
-        address = ipaddress.ip_address(host)
+        return ipaddress.ip_address(host)
     except ValueError:
+        return None
+
+
+def _is_near(host: str, allow: Networks) -> bool:
+    address = literal_address(host)
+    if address is None:
         return is_loopback_name(host) or bool(allow)
     return address.is_loopback or address in allow
