@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from aiohttp import web
 
 from relay.store import keys
-from relay.store.deliveries import STAT_SLOT_MS
+from relay.store.lane_states import STAT_SLOT_MS
 from tests.conftest import RedisServer
 from tests.e2e.pages import BRAND, House, chromium, house, sign_in
 

@@ -11,8 +11,8 @@ from relay.api.problems import ProblemError, not_found
 from relay.api.reach import all_reached, sees, sees_brand
 from relay.core.deliveries import State
 from relay.pipeline.replay import queue_for
-from relay.store.deliveries import Cursor, Delivery
 from relay.store.documents import Stored
+from relay.store.lane_walk import Cursor, Delivery
 from relay.store.positions import first_at, parse_delivery_id
 from relay.store.subscriptions import Subscription
 

@@ -11,7 +11,7 @@ from relay.api.validation import Answer
 from relay.core.deliveries import State
 from relay.core.events import StoredEvent
 from relay.core.operational import rfc3339
-from relay.store.deliveries import Delivery
+from relay.store.lane_walk import Delivery
 from relay.store.positions import time_ms
 
 

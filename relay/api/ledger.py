@@ -7,7 +7,7 @@ from relay.api.fields import BrandName, Moment, epoch_ms, parse_moment
 from relay.api.operations import READERS, Call, Operation, Query, Reply, Rfc3339
 from relay.api.validation import Answer
 from relay.core.operational import rfc3339
-from relay.store.deliveries import COUNTED, Counts
+from relay.store.lane_states import COUNTED, Counts
 from relay.store.positions import first_at
 
 COUNT_DEADLINE_S: Final = 30.0

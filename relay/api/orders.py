@@ -13,10 +13,9 @@ from relay.api.problems import ProblemError, not_found
 from relay.core.changes import Feed
 from relay.core.events import EVENT_TYPES
 from relay.core.schemas import Order
-from relay.pipeline.judge import REMOVED
 from relay.store.brands import Brand
 from relay.store.documents import Stored
-from relay.store.snapshots import Head, Scope
+from relay.store.snapshots import REMOVED, Head, Scope
 
 PART: Final = 100
 AT_ONCE: Final = 8

@@ -12,8 +12,7 @@ from relay.api.validation import wrong
 from relay.core.changes import Feed
 from relay.core.events import EVENT_TYPES
 from relay.core.schemas import Station, Venue
-from relay.pipeline.judge import REMOVED
-from relay.store.snapshots import Scope
+from relay.store.snapshots import REMOVED, Scope
 
 
 def _flag(value: Any) -> Any:

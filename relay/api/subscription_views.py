@@ -10,8 +10,8 @@ from relay.core.durations import format_duration
 from relay.core.errors import CorruptStateError
 from relay.core.operational import rfc3339
 from relay.core.retry import format_schedule
-from relay.store.deliveries import LaneState
 from relay.store.documents import Stored
+from relay.store.lane_states import LaneState
 from relay.store.subscriptions import Subscription
 
 

@@ -30,7 +30,7 @@ from relay.core.errors import (
 )
 from relay.core.orders import Order, forget_customer, merge_without_payload
 from relay.pipeline.commit import Committer, Proposal
-from relay.pipeline.judge import FORGOTTEN, REMOVED, Rules
+from relay.pipeline.judge import Rules
 from relay.pipeline.poll_context import access_of
 from relay.pipeline.reading import CANCELLED, Reader, Tally
 from relay.pipeline.requests import Requests
@@ -40,7 +40,7 @@ from relay.store.connection import RedisError
 from relay.store.counters import Counters
 from relay.store.documents import Stored
 from relay.store.quota import Purpose
-from relay.store.snapshots import Scope, SnapshotStore
+from relay.store.snapshots import FORGOTTEN, REMOVED, Scope, SnapshotStore
 from relay.store.vault import Vault
 from relay.store.venues import PollStore
 

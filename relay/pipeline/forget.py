@@ -18,12 +18,11 @@ from relay.core.events import pack_static, unpack_static
 from relay.core.normalize import NORMALIZER_VERSION
 from relay.core.shaping import forget
 from relay.pipeline.commit import Committer, Proposal
-from relay.pipeline.judge import FORGOTTEN, REMOVED
 from relay.store.deliveries import DeliveryStore
 from relay.store.log import Log
 from relay.store.maintenance import Maintenance
 from relay.store.rewriting import Rewriting
-from relay.store.snapshots import Scope, SnapshotStore
+from relay.store.snapshots import FORGOTTEN, REMOVED, Scope, SnapshotStore
 from relay.store.subscriptions import SubscriptionStore
 
 COMMITS: Final = 10

@@ -14,10 +14,7 @@ from relay.core.digests import content_digest
 from relay.core.errors import CorruptStateError, RowUnreadable
 from relay.core.normalize import NORMALIZER_VERSION
 from relay.pipeline.commit import Proposal
-from relay.store.snapshots import Head, Scope, Snapshot, SnapshotStore
-
-OPEN, REMOVED, FORGOTTEN = "o", "r", "f"
-"""Flags of a snapshot's head."""
+from relay.store.snapshots import FORGOTTEN, OPEN, REMOVED, Head, Scope, Snapshot, SnapshotStore
 
 _ROWS_AT_ONCE: Final = 50
 """Rows judged before others get a turn in the event loop."""

@@ -1,11 +1,12 @@
 """How is a list looked at that is read whole: stations, venues?"""
 
-from relay.pipeline.judge import REMOVED, Rules
+from relay.pipeline.judge import Rules
 from relay.pipeline.look import Pass, look_at_all
 from relay.pipeline.one_look import Observer, Target
 from relay.pipeline.reading import Reader, Tally
 from relay.pipeline.reconcile import see_to_missing
 from relay.store.quota import Granted
+from relay.store.snapshots import REMOVED
 
 
 async def look_at_list(

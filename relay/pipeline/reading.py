@@ -13,12 +13,12 @@ from relay.clopos.schema import BadRow, RawRow, bad_row
 from relay.core.changes import compare
 from relay.core.errors import PageUnreadable, RefusedError, RowUnreadable, StaleError, UnknownThingError
 from relay.pipeline.commit import CommitReport, Committer, Proposal
-from relay.pipeline.judge import FORGOTTEN, OPEN, REMOVED, Judgement, Rules, judge, moment
+from relay.pipeline.judge import Judgement, Rules, judge, moment
 from relay.store.commands import CommandStore
 from relay.store.commit import Fence
 from relay.store.findings import FeedState
 from relay.store.quota import Granted, Purpose
-from relay.store.snapshots import Scope, SnapshotStore
+from relay.store.snapshots import FORGOTTEN, OPEN, REMOVED, Scope, SnapshotStore
 
 CANCELLED: Final = "cancelled"
 """The status that a command through our API brings about."""

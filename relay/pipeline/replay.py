@@ -14,15 +14,15 @@ from relay.core.errors import InvalidError, NotFoundError, Problem
 from relay.core.events import Draft, Origin, StoredEvent, draft, rfc3339
 from relay.core.subscriptions import Router, matches
 from relay.pipeline.commit import queue_of
-from relay.pipeline.judge import OPEN
 from relay.pipeline.subscriptions import name_of
 from relay.store import keys
 from relay.store.brands import BrandStore
-from relay.store.deliveries import Cursor, DeliveryStore, Retired
+from relay.store.deliveries import DeliveryStore, Retired
 from relay.store.documents import Stored, Write
+from relay.store.lane_walk import Cursor
 from relay.store.log import Log, Range
 from relay.store.replays import Replay, ReplayStore
-from relay.store.snapshots import Head, Scope, Snapshot, SnapshotStore
+from relay.store.snapshots import OPEN, Head, Scope, Snapshot, SnapshotStore
 from relay.store.subscriptions import Subscription, SubscriptionStore
 
 STEP = 500

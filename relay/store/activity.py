@@ -7,7 +7,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from relay.store import keys
-from relay.store.deliveries import STAT_SLOT_MS
+from relay.store.lane_states import STAT_SLOT_MS
 
 MANY: Final = 20
 KEPT: Final = 8

@@ -7,7 +7,8 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from relay.store import keys
-from relay.store.positions import LARGEST, clock, first_at, from_stream_id, stream_id
+from relay.store.numbers import number
+from relay.store.positions import LARGEST, first_at, from_stream_id, stream_id
 
 CLOCK_MAY_GO_BACK_S: Final = 3600
 
@@ -42,7 +43,7 @@ class LaneLog:
         for entry_id, fields in entries:
             at = from_stream_id(entry_id)
             told.append(Told(at, int(fields.get(b"p") or at), fields.get(b"b", b"").decode() or None))
-        return max(clock(last), first_at((seconds - CLOCK_MAY_GO_BACK_S) * 1000)), told
+        return max(number(last), first_at((seconds - CLOCK_MAY_GO_BACK_S) * 1000)), told
 
     async def grown(self, places: Mapping[str, int]) -> set[str]:
         """Those subscriptions that have entries after their place; one command for all."""

@@ -11,7 +11,8 @@ from relay.core.errors import CorruptStateError
 from relay.core.events import Draft, StoredEvent, committed, pack_static, unpack_static
 from relay.core.packing import unpack_names
 from relay.store import keys
-from relay.store.positions import LARGEST, clock, from_stream_id, stream_id, time_ms
+from relay.store.numbers import number
+from relay.store.positions import LARGEST, from_stream_id, stream_id, time_ms
 from relay.store.scripts import Argument, Scripts
 
 LOOK_AT_ONCE = 500
@@ -69,7 +70,7 @@ class Log:
 
     async def last(self) -> int:
         """The last stamp that was given out; 0 in an empty Redis."""
-        return clock(await self._redis.get(keys.CLOCK))
+        return number(await self._redis.get(keys.CLOCK))
 
     async def position_of(self, event_id: str) -> int | None:
         """Where an event stands, None when it is not retained."""

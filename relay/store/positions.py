@@ -27,14 +27,6 @@ def time_ms(position: int) -> int:
     return position // STAMPS_PER_MS
 
 
-def clock(found: bytes | None) -> int:
-    """The last stamp as the clock's key holds it; 0 where that holds something else: stamps then go by Redis' time."""
-    try:
-        return int(found or 0)
-    except ValueError:
-        return 0
-
-
 def first_at(ms: int) -> int:
     """The least position of that millisecond."""
     return ms * STAMPS_PER_MS

@@ -11,6 +11,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from relay.store import keys
+from relay.store.numbers import number
 
 BEAT_S: Final = 10.0
 TTL_S: Final = 30
@@ -75,16 +76,8 @@ class Presence:
             return Present(0, 0)
         found = await self._redis.mget([_key(kind, name.decode()) for name in names])
         said = [value.partition(b" ")[0] for value in found if value is not None]
-        return Present(len(said), max((abs(_number(ahead_ms)) for ahead_ms in said), default=0))
+        return Present(len(said), max((abs(number(ahead_ms)) for ahead_ms in said), default=0))
 
 
 def _key(kind: str, name: str) -> str:
     return f"{keys.workers(kind)}:{name}"
-
-
-def _number(text: bytes) -> int:
-    """What a worker said of its clock; one of another version says nothing of it."""
-    try:
-        return int(text)
-    except ValueError:
-        return 0

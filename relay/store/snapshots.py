@@ -15,12 +15,15 @@ from redis.asyncio import Redis
 from relay.core.errors import CorruptStateError
 from relay.core.packing import pack_lines, unpack_lines
 from relay.store import keys
-from relay.store.positions import clock
+from relay.store.numbers import number
 
 HEAD_VERSION = "1"
 HEAD_FIELDS = 8
 _ZLIB_ALONE = b"x"
 """How such a stream begins."""
+
+OPEN, REMOVED, FORGOTTEN = "o", "r", "f"
+"""Flags of a head: open, removed, its customer is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Head:
         normalizer: version of the normalizer that made the object.
         fingerprint: digest of the row's bytes as Clopos sent them, hex; "" when not made from a row.
         content: digest of the object without ``updated_at``, hex.
-        flags: letters: ``o`` open, ``r`` removed, ``f`` its customer is forgotten.
+        flags: of ``OPEN``, ``REMOVED``, ``FORGOTTEN``.
         stamp: of its last write.
         sequence: of its last event, 0 for none.
         event_id: of its last event, None for none.
@@ -127,7 +130,7 @@ class SnapshotStore:
             pipe.get(keys.CLOCK)
             (seconds, micros), last = await pipe.execute()
         now = (seconds * 1000 + micros // 1000) * keys.STAMPS_PER_MS
-        return max(int(now), clock(last))
+        return max(int(now), number(last))
 
     async def heads(self, scope: Scope, ids: Sequence[int | str]) -> list[Head | None]:
         """Heads in the order of ``ids``."""
@@ -201,6 +204,6 @@ class SnapshotStore:
 
 def _is_forgotten(text: bytes | None) -> bool:
     try:
-        return text is not None and "f" in Head.parse(text).flags
+        return text is not None and FORGOTTEN in Head.parse(text).flags
     except CorruptStateError:
         return False

@@ -16,7 +16,7 @@ from aiohttp import web
 from cryptography.fernet import Fernet
 from redis.asyncio import Redis
 
-from relay.core import signing
+from relay.core import breaker, signing
 from relay.core.addresses import parse_networks
 from relay.core.changes import Feed, compare
 from relay.core.orders import is_open
@@ -33,8 +33,10 @@ from relay.store import keys
 from relay.store.audit import AuditStore
 from relay.store.brands import Brand, BrandStore
 from relay.store.commit import CommitStore
-from relay.store.deliveries import Counts, Delivery, DeliveryStore
+from relay.store.deliveries import DeliveryStore
 from relay.store.documents import Write
+from relay.store.lane_states import Counts
+from relay.store.lane_walk import Delivery
 from relay.store.lanes import LaneStore
 from relay.store.log import Log
 from relay.store.maintenance import Maintenance
@@ -262,6 +264,13 @@ class Parts:
         for queue in await self.redis.zrange(lane + ":retry", 0, -1):
             await self.redis.zadd(lane + ":retry", {queue: 1})
         await self.redis.zadd(keys.LANES_DUE, {subscription.id: 0})
+
+    async def probe_now(self, subscription: Subscription) -> None:
+        """Let the time have come at which an open circuit lets a probe through."""
+        circuit = breaker.load((await self.lane(subscription, "circuit") or b"").decode())
+        if circuit.open_until_ms is not None:
+            probing = breaker.dump(replace(circuit, open_until_ms=1))
+            await self.redis.hset(keys.lane(subscription.id), "circuit", probing)
 
     async def see(self, *things: dict[str, Any], scope: Scope = ORDERS, **options: Any) -> CommitReport:
         """Commit what a look at some orders would."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from relay.store import keys
 from relay.store.activity import MANY, Activity
-from relay.store.deliveries import STAT_SLOT_MS
+from relay.store.lane_states import STAT_SLOT_MS
 
 NOW_MS = 1_000 * STAT_SLOT_MS + 7
 

@@ -14,7 +14,7 @@ from relay.pipeline.attempt import BACK, DEAD, DELIVERED, DISCARDED, EXPIRED, RE
 from relay.pipeline.commit import queue_of
 from relay.pipeline.replay import Selection
 from relay.store import keys
-from relay.store.deliveries import COUNTED
+from relay.store.lane_states import COUNTED
 from relay.store.lanes import Claimed, TakenHead
 from relay.store.positions import LARGEST
 from relay.store.subscriptions import Subscription
