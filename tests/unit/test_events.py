@@ -1,5 +1,4 @@
 import json
-import timeit
 from typing import Any
 
 from relay.core.changes import Change
@@ -77,8 +76,3 @@ def test_times_are_written_with_milliseconds_in_utc() -> None:
 
 def test_what_is_personal_is_not_shown_in_a_log() -> None:
     assert "99470" not in repr(stored())
-
-
-def test_a_body_of_a_kilobyte_and_a_half_is_written_in_microseconds() -> None:
-    event = stored()
-    assert min(timeit.repeat(lambda: render(event), number=200, repeat=20)) / 200 < 20e-6

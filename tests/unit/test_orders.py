@@ -1,5 +1,4 @@
 import json
-import timeit
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -519,10 +518,3 @@ def test_no_spelling_of_a_row_loses_or_alters_a_field(both: tuple[Order, dict[st
     order, row = both
 
     assert normalize(row, currency=None) == order
-
-
-def test_a_row_is_normalized_in_less_than_forty_microseconds() -> None:
-    row = documented_row()
-    once_s = min(timeit.repeat(lambda: normalize(row, currency=None), number=200, repeat=20)) / 200
-
-    assert once_s < 40e-6

@@ -1,5 +1,4 @@
 import json
-import timeit
 import zlib
 from decimal import Decimal
 from pathlib import Path
@@ -98,14 +97,6 @@ def test_a_blob_of_a_newer_release_is_told_from_a_corrupt_one() -> None:
         unpack_static(b"\x02...")
 
     assert caught.value.reason == "newer_version"
-
-
-def test_packing_and_unpacking_take_microseconds() -> None:
-    event = documented(with_row=False)
-    blob = pack_static(event)
-
-    assert min(timeit.repeat(lambda: pack_static(event), number=100, repeat=20)) / 100 < 40e-6
-    assert min(timeit.repeat(lambda: unpack_static(blob), number=100, repeat=20)) / 100 < 40e-6
 
 
 @pytest.mark.parametrize("raw", [None, b'{"id":1,"status":"PENDING"}'])

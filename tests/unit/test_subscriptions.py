@@ -1,4 +1,3 @@
-import timeit
 from typing import Any
 
 import pytest
@@ -178,8 +177,7 @@ def test_more_brands_than_a_router_remembers_are_still_routed_right() -> None:
         assert [brand for brand in range(5_000) if router.match(f"b{brand}", 1, "order.created")] == [7]
 
 
-def test_a_thousand_subscriptions_are_matched_in_microseconds() -> None:
+def test_of_a_thousand_subscriptions_those_of_the_brand_are_matched() -> None:
     router = Router([route(f"s{number}", brands=[f"b{number % 50}"]) for number in range(1_000)])
 
-    assert len(router.match("b3", 1, "order.created")) == 20
-    assert min(timeit.repeat(lambda: router.match("b3", 1, "order.created"), number=200, repeat=20)) / 200 < 10e-6
+    assert router.match("b3", 1, "order.created") == tuple(f"s{number}" for number in range(3, 1_000, 50))
