@@ -101,6 +101,17 @@ def run(main: Callable[[], Coroutine[Any, Any, list[Figure]]], file: Path | None
     return conclude(uvloop.run(main()), file)
 
 
+def run_for(
+    measure: Callable[..., Coroutine[Any, Any, list[Figure]]], doc: str | None, *, seconds: float, rate: float
+) -> int:
+    """Run a bench that takes so many seconds at so many events a second, which options may change, and conclude."""
+    options = parser(doc)
+    options.add_argument("--seconds", type=float, default=seconds)
+    options.add_argument("--rate", type=float, default=rate)
+    chosen = options.parse_args()
+    return run(lambda: measure(seconds=chosen.seconds, rate=chosen.rate), chosen.json)
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that so large a share does not exceed."""
     return sorted(values)[min(int(share * len(values)), len(values) - 1)]

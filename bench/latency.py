@@ -20,7 +20,7 @@ import aiohttp
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.figures import Figure, parser, percentile, run
+from bench.figures import Figure, percentile, run_for
 from bench.orders import documented_order
 from bench.stand import all_wait, parts_on, redis_server, roles, sink
 from tests.integration.relays import Parts
@@ -93,13 +93,5 @@ async def measure(*, seconds: float, rate: float) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    options = parser(__doc__)
-    options.add_argument("--seconds", type=float, default=20.0)
-    options.add_argument("--rate", type=float, default=50.0)
-    chosen = options.parse_args()
-    return run(lambda: measure(seconds=chosen.seconds, rate=chosen.rate), chosen.json)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_for(measure, __doc__, seconds=20, rate=50))

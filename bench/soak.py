@@ -216,20 +216,17 @@ class Soak:
     async def _until_quiet(self, api: httpx.AsyncClient, ids: list[str]) -> dict[str, Any]:
         """Wait until nothing is pending and everybody knows the last status of every order; the ledger then."""
         last = {change.subject: change.status for change in self.happened}
+        ledger: dict[str, Any] = {}
 
         async def quiet() -> bool:
+            nonlocal ledger
             for each in ids:
                 (await api.patch(f"/v1/subscriptions/{each}", json={"enabled": True})).raise_for_status()
-            ledger = (await api.get("/v1/ledger")).raise_for_status().json()
-            if ledger["pending"]:
-                return False
             known = await self._known(api)
-            return all(known.get(subject) == status for subject, status in last.items())
+            ledger = (await api.get("/v1/ledger")).raise_for_status().json()
+            return not ledger["pending"] and all(known.get(subject) == status for subject, status in last.items())
 
         await self._until(quiet, QUIET_S, "everybody knows the truth", required=False)
-        # What was sent at the last moment is settled, and counted.
-        await asyncio.sleep(2)
-        ledger: dict[str, Any] = (await api.get("/v1/ledger")).raise_for_status().json()
         return ledger
 
     async def _known(self, api: httpx.AsyncClient) -> dict[tuple[int, str], str]:

@@ -4,10 +4,11 @@
 -- KEYS  none: lanes are named in ARGV (the relay does not run on a cluster)
 -- ARGV  1 stem of lanes' keys; then subscriptions
 -- Returns one a subscription: { pending, dead, ms since when the delivery waits that has waited longest (0: none waits) }
--- Only reads; of a lane whose keys hold something else nothing is known. A delivery waits since its event was committed, or since it was made or opened again after that (a replay of
--- old events has not waited long). Looked at are some heads of queues, at both ends of each set, and of those in hand (with
--- a minus): those never tried stand in the order of their events, so a replay's stand first and live ones last; those tried
--- before by when they are due, and who has waited longest has the longest delays.
+-- Only reads; of a lane whose keys hold something else nothing is known. A delivery waits since its event was committed, or
+-- since it was made or opened again after that (a replay of old events has not waited long). Looked at are some heads of
+-- queues, at both ends of each set, and of those in hand (with a minus): those never tried stand in the order of their
+-- events, so a replay's stand first and live ones last; those tried before by when they are due, and who has waited longest
+-- has the longest delays.
 
 local SAMPLE = 4
 local STAMPS_PER_MS = 2048

@@ -2,8 +2,8 @@
 -- token_take.lua: give a brand's token, or say who fetches a new one.
 --
 -- KEYS  1 token of the brand (hash)
--- ARGV  1 version of the credentials (of which brand/number: a lower number is out of date)  2 owner, a random name  3 ms that a renewal may take  4 generation of a token that
---       Clopos has refused, or ''
+-- ARGV  1 version of the credentials (of which brand/number: a lower number is out of date)  2 owner, a random name
+--       3 ms that a renewal may take  4 generation of a token that Clopos has refused, or ''
 -- Returns { 'token', sealed token, generation, ms it is good for, ms until it should be renewed }
 --         { 'renew', failures before, generation to replace }  the caller signs in, and says how that went
 --         { 'wait', ms }                                       another worker is signing in, and there is no token till then
