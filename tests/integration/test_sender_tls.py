@@ -131,7 +131,6 @@ async def test_a_handshake_that_stalls_costs_the_deadline() -> None:
         attempt = await attempt_at(sink, timeout_s=0.3)
     assert (attempt.status_class, attempt.failure) == ("timeout", "timeout")
     assert attempt.error == "timeout: no answer within 0.3 s: connecting"
-    assert attempt.duration_ms < 1_000
 
 
 @pytest.mark.parametrize("end", [Call.hang_up, Call.reset])
@@ -154,4 +153,3 @@ async def test_a_partner_that_stops_amid_tls_costs_the_deadline() -> None:
     async with Sink(answer, tls=serving(OURS.issue_cert("partner.example"))) as sink:
         attempt = await attempt_at(sink, timeout_s=0.3)
     assert attempt.failure == "timeout"
-    assert attempt.duration_ms < 1_000

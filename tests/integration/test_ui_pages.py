@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -118,15 +117,13 @@ async def test_forms_that_cannot_be_read_are_refused(api: Api) -> None:
         assert answer.status_code == status, content[:20]
 
 
-async def test_pages_say_within_seconds_that_redis_is_away(api: Api, own_redis: RedisServer) -> None:
+async def test_pages_say_that_redis_is_away(api: Api, own_redis: RedisServer) -> None:
     client = await visitor(api)
     own_redis.kill()
     for path in (*PAGES, "/sign-in", "/subscriptions/sub_" + "a" * 20):
-        started_s = time.monotonic()
         answer = await client.get(f"/ui{path}")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2"), path
         assert "Redis is away" in answer.text
-        assert time.monotonic() - started_s < 4
     assert (await client.get("/ui/static/app.css")).status_code == 200
 
 
