@@ -27,6 +27,7 @@ from bench.stand import HERE, end, start
 from relay.supervise.redis_server import find_redis_server
 
 BENCHES: dict[str, tuple[list[str], int]] = {
+    "demo": ([], 60),
     "freshness": (["--venues", "10", "40", "--hours", "6"], 60),
     "poll": (["--pages", "20"], 60),
     "pure": ([], 60),

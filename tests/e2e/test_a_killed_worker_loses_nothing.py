@@ -31,7 +31,7 @@ async def test_a_killed_worker_that_held_the_only_slot_holds_nobody_up(rig: Rig)
     assert await rig.redis.zcard(f"{keys.slots(KIND)}:running") == 1
     await rig.make_due("b:", in_ms=-1_000)
     await rig.wake()
-    await rig.until_journal("begin a", "begin b", "end b", timeout_s=5)
+    await rig.until_journal("begin a", "begin b", "end b", timeout_s=8)
 
 
 async def test_a_frozen_worker_does_not_hold_up_the_others(rig: Rig) -> None:

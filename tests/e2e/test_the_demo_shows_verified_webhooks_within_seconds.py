@@ -1,29 +1,26 @@
 import re
 import signal
 import socket
-import time
 
 from tests.e2e.machines import machine
 
 TYPES = re.compile(r"\b((?:order|station|venue)\.[a-z_]+)\b.*\bverified\b")
 
 
-def test_the_demo_shows_verified_webhooks_within_seconds_and_stops_cleanly() -> None:
+def types_of(lines: list[str]) -> set[str]:
+    """Of which types verified webhooks were printed."""
+    return {found[1] for line in lines if (found := TYPES.search(line))}
+
+
+def test_the_demo_shows_verified_webhooks_and_stops_cleanly() -> None:
     with machine() as demo:
         demo.start("demo", "--verbose")
         demo.until(lambda: any("Webhooks as they arrive" in line for line in demo.out), timeout_s=100)
-        ready_s = time.monotonic()
-
-        def types() -> set[str]:
-            return {found[1] for line in demo.out if (found := TYPES.search(line))}
-
-        demo.until(lambda: len(types()) >= 2)
-        took_s = time.monotonic() - ready_s
+        demo.until(lambda: len(types_of(demo.out)) >= 2)
         printed = "\n".join(demo.out)
         for word in (demo.url, demo.token, "/docs", "/ui", "curl -H", "/control"):
             assert word in printed, demo.said()
         assert "REFUSED" not in printed
-        assert took_s < 15, demo.said()  # 4 s on an idle machine
 
         with demo.api() as api:
             assert api.get("/v1/brands/openapitest").json()["state"]["status"] in ("waiting", "ok")

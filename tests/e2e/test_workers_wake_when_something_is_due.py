@@ -28,7 +28,7 @@ async def test_the_scheduler_wakes_workers_when_something_becomes_due(rig: Rig) 
     await rig.worker()
     await rig.make_due("a:", in_ms=300)
     await rig.scheduler()
-    await rig.until_journal("begin a", "end a", timeout_s=5)
+    await rig.until_journal("begin a", "end a")
 
 
 async def test_a_shift_that_ends_tells_the_scheduler_of_what_becomes_due_before_it_looks(rig: Rig) -> None:
@@ -37,7 +37,7 @@ async def test_a_shift_that_ends_tells_the_scheduler_of_what_becomes_due_before_
     await rig.make_due("a:")
     await rig.make_due("b:", in_ms=1_500)
     await rig.wake()
-    await rig.until_journal("begin a", "end a", "begin b", "end b", timeout_s=4)
+    await rig.until_journal("begin a", "end a", "begin b", "end b", timeout_s=9)
 
 
 async def test_what_became_due_while_no_worker_was_there_is_done_by_the_first_that_comes(rig: Rig) -> None:

@@ -27,7 +27,7 @@ from workers.shift import ShiftFunction
 
 JOURNAL = "journal"
 KEY = "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
-LEASE_MS = 1_500
+LEASE_MS = 5_000
 KEEP = """#!lua
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

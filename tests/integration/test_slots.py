@@ -230,7 +230,7 @@ async def test_giving_a_slot_back_wakes_the_scheduler_for_what_is_due_before_it_
     await slots.release(KIND, "s1")
     await slots.release(KIND, "s1")
     assert await redis.llen(keys.wake("scheduler")) == 1
-    assert await slots.nudged(timeout_s=5)
+    assert await slots.nudged(timeout_s=30)
 
 
 async def test_giving_a_slot_back_when_nothing_is_due_says_so(slots: Slots) -> None:

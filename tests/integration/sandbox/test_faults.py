@@ -21,7 +21,7 @@ async def raw(up: Running, path: str, token: str) -> tuple[bytes, type[Exception
     writer.write(head.encode())
     received = b""
     try:
-        while chunk := await asyncio.wait_for(reader.read(65536), 5):
+        while chunk := await asyncio.wait_for(reader.read(65536), 30):
             received += chunk
     except ConnectionResetError as error:
         return received, type(error)
