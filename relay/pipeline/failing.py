@@ -109,14 +109,18 @@ def _brand_wait_ms(brand: BrandState, error: CloposError, spread: float) -> int:
     return round(min(LONGEST_WAIT_MS, 1000 << doublings) * spread)
 
 
-def went_well(brand: BrandState, feed: FeedState) -> Turn | None:
-    """Take in a look that succeeded: whatever was said of failures is over.
+def feed_is_well(feed: FeedState) -> None:
+    """Take in a look that succeeded, for its feed: whatever was said of failures is over."""
+    feed.failures = feed.failing_ms = feed.retry_ms = 0
+    feed.reason = feed.message = ""
+
+
+def brand_is_well(brand: BrandState) -> Turn | None:
+    """Take in a look that succeeded, for the brand: whatever was said of failures is over.
 
     Returns:
         The turn, if the brand counted as failing till now.
     """
-    feed.failures = feed.failing_ms = feed.retry_ms = 0
-    feed.reason = feed.message = ""
     turn = Turn(False, brand.message, brand.failing_ms) if brand.failing_ms else None
     brand.failures = brand.failing_ms = brand.retry_ms = 0
     brand.reason = brand.message = ""

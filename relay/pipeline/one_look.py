@@ -14,7 +14,7 @@ from relay.clopos.feeds import FeedSource
 from relay.core.errors import CloposError, DeadlyError, HeldBackError, StaleError
 from relay.core.operational import brand_failing, brand_recovered, brand_subject
 from relay.pipeline.commit import OperationalEvent
-from relay.pipeline.failing import Turn, failed, went_well
+from relay.pipeline.failing import Turn, brand_is_well, failed, feed_is_well
 from relay.pipeline.look import Pass
 from relay.pipeline.notebook import Notebook
 from relay.pipeline.poll_context import PollContext
@@ -65,6 +65,8 @@ class Observer:
         self.lost = False
         self._last_note: Noted | None = None
         self.count = 0
+        self._begun_when_failed: dict[int, int] = {}
+        """Looks that had begun when a feed failed last (by its state's identity), or the brand began to (0)."""
         self._careful = asyncio.Lock()
         self._careful_until_ms = book.now_ms() + CAREFUL_FOR_MS if claim.died >= CAREFUL_AFTER else 0
 
@@ -112,7 +114,7 @@ class Observer:
         self, target: Target, tally: Tally, look: Callable[[Reader], Awaitable[Pass]], *, began_ms: int
     ) -> Pass | None:
         self.count += 1
-        state = target.state
+        number, state = self.count, target.state
         error: CloposError | None = None
         done: Pass | None = None
         turn: Turn | None = None
@@ -124,6 +126,9 @@ class Observer:
         except CloposError as failure:
             error = failure
             turn = failed(self._book.brand, state, failure, now_ms=self._book.now_ms(), draw=self._ctx.draw())
+            self._begun_when_failed[id(state)] = self.count
+            if turn is not None:
+                self._begun_when_failed[0] = self.count
         except RedisError as failure:
             state.retry_ms = self._book.now_ms() + AFTER_REDIS_FAILED_MS
             self._complain("look not committed", "warning", target, tally, failure)
@@ -133,7 +138,7 @@ class Observer:
             self._complain("look failed", "error", target, tally, failure)
             return None
         else:
-            turn = went_well(self._book.brand, state)
+            turn = self._went_well(state, number)
             if tally.events:
                 state.changed_ms = began_ms
             state.still_ms = began_ms if tally.silent_changes else state.still_ms
@@ -143,6 +148,12 @@ class Observer:
         if turn is not None:
             await self._tell(turn)
         return done
+
+    def _went_well(self, state: FeedState, number: int) -> Turn | None:
+        """Take in a success; one that had begun before something failed does not say that this is over."""
+        if number > self._begun_when_failed.get(id(state), 0):
+            feed_is_well(state)
+        return brand_is_well(self._book.brand) if number > self._begun_when_failed.get(0, 0) else None
 
     def _reader(self, target: Target) -> Reader:
         return Reader(

@@ -13,7 +13,7 @@ from relay.core.errors import (
     ThrottledError,
     UnknownThingError,
 )
-from relay.pipeline.failing import FAILING_AFTER, LONGEST_WAIT_MS, failed, try_again, went_well
+from relay.pipeline.failing import FAILING_AFTER, LONGEST_WAIT_MS, brand_is_well, failed, feed_is_well, try_again
 from relay.store.findings import BrandState, FeedState
 
 NOW_MS = 1_000_000
@@ -85,12 +85,13 @@ def test_what_stops_the_way_to_clopos_stops_the_brand() -> None:
 
 def test_a_success_ends_it_all_and_says_what_it_was() -> None:
     brand, feed, _ = fail(PageUnreadable("html"), FAILING_AFTER)
-    turn = went_well(brand, feed)
+    feed_is_well(feed)
+    turn = brand_is_well(brand)
     assert turn is not None
     assert (turn.failing, turn.since_ms) == (False, NOW_MS)
     assert "maintenance" in turn.error
     assert (brand, feed) == (BrandState(), FeedState())
-    assert went_well(brand, feed) is None
+    assert brand_is_well(brand) is None
 
 
 def test_the_first_message_stays_until_another_failure_takes_its_place() -> None:
