@@ -59,12 +59,24 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}".replace(",", " ") if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def rows_of(figures: Sequence[Figure]) -> list[tuple[str, str, str, str, str]]:
+    """All of them, in words."""
+    verdicts = {True: "reached", False: "NOT REACHED", None: ""}
+    return [
+        (each.bench, each.what, f"{number(each.value)} {each.unit}".strip(), each.bound, verdicts[each.reached])
+        for each in figures
+    ]
+
+
+def markdown(figures: Sequence[Figure]) -> str:
+    """All of them, as docs/performance.md has them."""
+    rows = (" | ".join(row).replace("|   ", "| &nbsp;&nbsp;") for row in rows_of(figures))
+    return "\n".join(["| bench | what | value | wanted | |", "|---|---|---:|---|---|", *(f"| {row} |" for row in rows)])
+
+
 def table(figures: Sequence[Figure]) -> str:
     """All of them, one a line."""
-    rows = [("bench", "what", "value", "wanted", "")]
-    for each in figures:
-        verdict = {True: "reached", False: "NOT REACHED", None: ""}[each.reached]
-        rows.append((each.bench, each.what, f"{number(each.value)} {each.unit}".strip(), each.bound, verdict))
+    rows = [("bench", "what", "value", "wanted", ""), *rows_of(figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

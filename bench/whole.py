@@ -1,4 +1,4 @@
-"""Every bench, one after another: one table, one file of figures, two plots.
+"""Every bench, one after another: one table, figures in a file for programs and one for the docs, two plots.
 
     python bench/whole.py [--out bench/out] [latency backlog …]
 
@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.figures import Figure, as_json, from_json, number, parser, table
+from bench.figures import Figure, as_json, from_json, markdown, number, parser, table
 from bench.stand import HERE, end, start
 from relay.supervise.redis_server import find_redis_server
 
@@ -158,6 +158,7 @@ def main() -> int:
     (out / "figures.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if chosen.json is not None:
         chosen.json.write_text((out / "figures.json").read_text(encoding="utf-8"), encoding="utf-8")
+    (out / "figures.md").write_text(markdown(figures) + "\n", encoding="utf-8")
     (out / "bounds.svg").write_text(shares(figures), encoding="utf-8")
     (out / "throughput.svg").write_text(rates(figures), encoding="utf-8")
     print(table(figures))
