@@ -27,7 +27,7 @@ from relay.store import keys
 from tests.integration.relays import LOOPBACK, Call, Partner, ok, partner
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Locator, Page
 
 ADMIN: Final = "admin-token-of-the-tests-0123456789"
 BRAND: Final = "openapitest"
@@ -120,6 +120,14 @@ class House:
             return int((await self.state(subscription))["dead"]) == count
 
         await self.until(so_many)
+
+    async def until_settled(self) -> None:
+        """Wait until no delivery is pending."""
+
+        async def settled() -> bool:
+            return int((await self.call("GET", "/v1/ledger"))["pending"]) == 0
+
+        await self.until(settled)
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         async with asyncio.timeout(PATIENCE_S):
@@ -243,6 +251,31 @@ async def chromium() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+async def says(place: Locator, *texts: str) -> None:
+    """Wait until it says all of these: a page comes some time after the click that asks for it."""
+    expect = pytest.importorskip("playwright.async_api").expect
+    for text in texts:
+        await expect(place).to_contain_text(text, timeout=PATIENCE_S * 1000)
+
+
+async def is_headed(page: Page, text: str) -> None:
+    """Wait for the page with this heading."""
+    expect = pytest.importorskip("playwright.async_api").expect
+    await expect(page.get_by_role("heading", level=1)).to_have_text(text, timeout=PATIENCE_S * 1000)
+
+
+async def counts(places: Locator, number: int) -> None:
+    """Wait until there are so many of these."""
+    expect = pytest.importorskip("playwright.async_api").expect
+    await expect(places).to_have_count(number, timeout=PATIENCE_S * 1000)
+
+
+async def sign_out(page: Page, url: str) -> None:
+    """Sign out, as a person does."""
+    await page.get_by_role("button", name="Sign out").click()
+    await page.wait_for_url(f"{url}/ui/sign-in")
 
 
 async def sign_in(page: Page, url: str, token: str = ADMIN) -> None:

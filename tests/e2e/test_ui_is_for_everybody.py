@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import pytest
 from aiohttp import web
 
-from tests.e2e.pages import BRAND, House, house, sign_in
+from tests.e2e.pages import BRAND, House, counts, house, sign_in
 from tests.integration.relays import Call
 
 if TYPE_CHECKING:
@@ -95,13 +95,13 @@ async def test_new_events_appear_by_themselves_and_hold_still_when_asked(redis_u
         await page.get_by_role("link", name="Events", exact=True).click()
         placed = up.sandbox.world.place(BRAND, 1)
         first = page.get_by_role("link", name=f"Order {placed.id} placed")
-        await first.wait_for(timeout=10_000)
+        await first.wait_for()
         await first.focus()
         up.sandbox.world.accept(placed)
-        await page.get_by_role("link", name=f"Order {placed.id} accepted").wait_for(timeout=10_000)
+        await page.get_by_role("link", name=f"Order {placed.id} accepted").wait_for()
         assert await first.evaluate("each => each === document.activeElement")  # the keyboard is where it was
         await page.get_by_role("link", name="Hold still").click()
-        assert await page.locator("#part[hx-get]").count() == 0
+        await counts(page.locator("#part[hx-get]"), 0)
         await context.close()
 
 
@@ -113,9 +113,9 @@ async def test_the_page_says_when_the_relay_is_away_and_when_it_is_back(redis_ur
         note = page.get_by_text("The relay does not answer")
         assert await note.is_hidden()
         await context.set_offline(offline=True)
-        await note.wait_for(timeout=12_000)
+        await note.wait_for()
         await context.set_offline(offline=False)
-        await note.wait_for(state="hidden", timeout=12_000)
+        await note.wait_for(state="hidden")
         await context.close()
 
 
@@ -128,13 +128,12 @@ async def test_everything_can_be_reached_with_the_keyboard(redis_url: str, brows
         await page.keyboard.press("Tab")
         assert await page.evaluate("document.activeElement.textContent") == "Skip to content"
         await page.keyboard.press("Enter")
-        assert await page.evaluate("document.activeElement.id") == "main"
+        await counts(page.locator("#main:focus"), 1)
         await page.get_by_role("link", name="Subscriptions").focus()
         await page.keyboard.press("Enter")
         await page.get_by_role("link", name="courier").focus()
         await page.keyboard.press("Enter")
         await page.get_by_role("button", name="Pause").focus()
         await page.keyboard.press("Enter")
-        await page.locator("#notice").wait_for()
-        assert await page.evaluate("document.activeElement.id") == "notice"
+        await counts(page.locator("#notice:focus"), 1)
         await context.close()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import httpx2 as httpx
 
-from tests.e2e.pages import BRAND, house, sign_in
+from tests.e2e.pages import BRAND, counts, house, is_headed, sign_in
 from tests.e2e.test_ui_refuses_what_is_not_its_own import signed_in
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ async def test_a_revoked_key_ends_its_sessions_at_once(redis_url: str, browser: 
         await page.get_by_role("link", name="Audit log").click()
         await page.goto(f"{up.url}/ui")
         await up.call("DELETE", f"/v1/api-keys/{key['id']}")
-        await page.wait_for_url(f"{up.url}/ui/sign-in", timeout=8000)  # by itself: the page asks every five seconds
+        await page.wait_for_url(f"{up.url}/ui/sign-in")  # by itself: the page asks every five seconds
         await page.goto(f"{up.url}/ui/audit")
         assert "/ui/sign-in" in page.url
         await context.close()
@@ -75,13 +75,13 @@ async def test_a_partner_sees_its_own_and_nothing_else(redis_url: str, browser: 
         assert "theirs" not in await page.content()
         assert BRAND not in await page.content()
         await menu.get_by_role("link", name="Deliveries").click()
-        assert await page.get_by_role("row").count() == 2
+        await counts(page.get_by_role("row"), 2)
         await page.get_by_role("table").get_by_role("link", name="order/").click()
         assert '"order.created"' in await page.get_by_label("Body of the request").inner_text()
         await page.goto(f"{up.url}/ui/subscriptions/{mine['id']}")
         await page.get_by_label("Which deliveries").select_option("all")
         await page.get_by_role("button", name="Begin the replay").click()
-        assert await page.get_by_role("heading", level=1).inner_text() == "Replay to mine"
+        await is_headed(page, "Replay to mine")
         (delivery,) = (await up.call("GET", f"/v1/deliveries?subscription={theirs['id']}"))["data"]
         for path, status in (
             (f"subscriptions/{theirs['id']}", 404),
