@@ -29,7 +29,7 @@ async def look_at_list(
         heads = await reader.snapshots.all_heads(reader.scope)
         known = {thing_id for thing_id, head in heads.items() if REMOVED not in head.flags}
         expected = known if rules.only is None else known & rules.only
-        if not rules.silent:
+        if not rules.silent and not done.cut:
             await see_to_missing(reader, state, rules, tally=tally, expected=expected, asked=False)
         return done
 

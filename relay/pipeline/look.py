@@ -49,10 +49,12 @@ class Pass:
     Attributes:
         again: something moved under it: look again at once.
         deeper: it did not reach what is known: a full compare is due.
+        cut: the list went on where it came empty: nothing follows from what did not come.
     """
 
     again: bool = False
     deeper: bool = False
+    cut: bool = False
 
 
 async def look_at_latest(
@@ -204,7 +206,7 @@ async def look_at_all(
     if first:
         state.memory_id = max(tally.ids, default=0)
         state.first_ms = now_ms
-    return Pass(again=tally.conflicts > 0)
+    return Pass(again=tally.conflicts > 0, cut=page.cut)
 
 
 def _in_order(keys: Sequence[RowKey]) -> bool:

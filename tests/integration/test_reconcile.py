@@ -255,6 +255,49 @@ async def test_stations_are_told_when_they_switch_change_come_and_go(redis: Redi
         assert first["data"]["previous_status"] == "active"
 
 
+async def test_no_station_counts_as_gone_where_a_later_page_came_empty(redis: Redis, redis_url: str) -> None:
+    async with rigged(redis, redis_url, **FAST) as rig:
+        await rig.tell("PUT", "/switches", max_limit=50, over_limit="refuse")
+        for number in range(4, 61):
+            await rig.tell("POST", f"/stations/{number}", name=f"Number {number}")
+        await rig.brand(venues=(1,), poll_orders=False, poll_venues=False)
+        async with rig.polling():
+
+            async def read() -> bool:
+                return len(await rig.parts.snapshots.all_heads(Scope(BRAND, 1, "stations"))) == 60
+
+            await rig.until(read)
+            empty = '{"success":true,"data":[],"total":60}'
+            await rig.fault(
+                "body", path="/stations", query="page=2", status=200, content_type="application/json", body=empty
+            )
+            await asked_for_stations(rig, 4)
+            assert await types(rig) == []
+            await rig.tell("DELETE", "/faults")
+            await rig.tell("DELETE", "/stations/60")
+            await asked_for_stations(rig, 1)
+            await rig.until(lambda: types_are(rig, ["station.removed"]))
+        assert [event["subject"] for event in await rig.events()] == ["station/60"]
+
+
+async def asked_for_stations(rig: Rig, times: int) -> None:
+    """Have the list of stations read so many times more."""
+    for _ in range(times):
+        before = (await rig.found()).venues[1].stations.looked_ms
+
+        async def read(before: int = before) -> bool:
+            await rig.ctx.polls.request(BRAND)
+            return (await rig.found()).venues[1].stations.looked_ms > before
+
+        await rig.until(read)
+
+
+async def types_are(rig: Rig, wanted: list[str]) -> bool:
+    """Whether events of these types came, no others; looks at stations once more."""
+    await rig.ctx.polls.request(BRAND)
+    return await types(rig) == wanted
+
+
 async def test_venues_join_and_leave_by_themselves_where_the_brand_names_none(redis: Redis, redis_url: str) -> None:
     async with rigged(redis, redis_url, **FAST) as rig:
         await rig.brand()
