@@ -105,7 +105,7 @@ class Rig:
             yield stop
         finally:
             stop.ask()
-            await asyncio.wait_for(task, 20)
+            await asyncio.wait_for(task, 60)
 
     async def shift(self, *, owner: str = "worker-1", budget_s: float) -> ShiftReport:
         return await poll_shift(self.ctx, owner=owner, stop=Stop(time.monotonic, budget_s), concurrency=10)

@@ -321,7 +321,14 @@ async def test_venues_join_and_leave_by_themselves_where_the_brand_names_none(re
 
 
 async def told(rig: Rig, count: int) -> bool:
+    """Whether so many events came once the list of venues was read again; whoever asks without end starves it."""
+    before = (await rig.found()).brand.listed.looked_ms
     await rig.ctx.polls.request(BRAND)
+
+    async def read() -> bool:
+        return (await rig.found()).brand.listed.looked_ms > before
+
+    await rig.until(read)
     return len(await rig.events()) >= count
 
 
